@@ -1,0 +1,14 @@
+//! Model containers as named, typed, shaped byte views.
+//!
+//! A [`Source`] is an opened file (or a folder of shards): a list of tensors and a mapped view of each one's bytes.
+//! A [`Sink`] is a file being written: the place of every tensor is fixed before the first byte, so tensors arrive from
+//! any thread in any order. Nothing here does arithmetic on weights or knows a model's name.
+
+mod dtype;
+mod error;
+pub mod gguf;
+mod info;
+
+pub use dtype::{Dtype, GgmlType, Storage};
+pub use error::{Error, Result};
+pub use info::{Info, Meta, Sink, Source, View};

@@ -1,0 +1,9 @@
+//! Numbers to numbers: block codecs and CPU kernels. No files, no model names.
+//!
+//! Every kernel gives the same bits on every instruction set and any number of threads; [`Isa`] picks once, at run time,
+//! and `PLANISH_ISA=scalar|avx2|avx512` overrides it so that tests run every path.
+
+pub mod block;
+mod isa;
+
+pub use isa::Isa;

@@ -1,0 +1,1 @@
+//! What the user brought: a Hugging Face folder or a GGUF.

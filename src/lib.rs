@@ -1,0 +1,11 @@
+//! planish takes a Hugging Face checkpoint to a quantized release and proves how far it drifted.
+//!
+//! The way of the data: a [`checkpoint`] is what the user brought; its architecture in [`model`] says which tensors the
+//! release has and where each comes from; [`plan`] decides every type and size without reading a weight; [`run`] does
+//! what the plan says.
+
+pub mod checkpoint;
+pub mod model;
+pub mod plan;
+pub mod run;
+pub mod text;

@@ -1,0 +1,1 @@
+//! Architectures as data: programs of ops, and what GGUF calls their parts.
