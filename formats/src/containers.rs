@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::map::beginning;
-use crate::{Error, Result, Source, gguf, numbered, safetensors};
+use crate::{Error, Result, Source, gguf, numbered, safetensors, torch};
 
 /// A format to open checkpoints from.
 pub struct Container {
@@ -19,7 +19,7 @@ pub struct Container {
 }
 
 /// All formats, those that win in a mixed folder first.
-pub static CONTAINERS: &[&Container] = &[&safetensors::CONTAINER, &gguf::CONTAINER];
+pub static CONTAINERS: &[&Container] = &[&safetensors::CONTAINER, &torch::CONTAINER, &gguf::CONTAINER];
 
 /// Opens a checkpoint: a file of any format, or a folder that holds one.
 pub fn open(path: &Path) -> Result<Box<dyn Source>> {
