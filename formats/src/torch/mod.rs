@@ -10,6 +10,7 @@ mod read;
 mod zip;
 
 pub use problem::{Problem, What};
+use read::open_parts;
 pub use read::{open, parse};
 
 use crate::containers::{Container, starts_or_ends};
@@ -25,4 +26,5 @@ pub(crate) static CONTAINER: Container = Container {
     },
     looks_for: &["pytorch_model.bin.index.json", "pytorch_model.bin", "consolidated*.pth"],
     open,
+    open_parts,
 };
