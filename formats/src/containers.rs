@@ -1,10 +1,11 @@
 //! The formats that a checkpoint can be opened from, and how one is found.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::map::beginning;
-use crate::{Error, Result, Source, gguf, numbered, safetensors};
+use crate::{Error, Result, Source, gguf, numbered, safetensors, torch};
 
 /// A format to open checkpoints from.
 pub struct Container {
@@ -16,10 +17,12 @@ pub struct Container {
     pub looks_for: &'static [&'static str],
     /// Opens one file, with the others that it names.
     pub open: fn(&Path) -> Result<Box<dyn Source>>,
+    /// Opens all parts of a numbered set.
+    pub open_parts: fn(&[PathBuf]) -> Result<Box<dyn Source>>,
 }
 
 /// All formats, those that win in a mixed folder first.
-pub static CONTAINERS: &[&Container] = &[&safetensors::CONTAINER, &gguf::CONTAINER];
+pub static CONTAINERS: &[&Container] = &[&safetensors::CONTAINER, &torch::CONTAINER, &gguf::CONTAINER];
 
 /// Opens a checkpoint: a file of any format, or a folder that holds one.
 pub fn open(path: &Path) -> Result<Box<dyn Source>> {
@@ -48,22 +51,27 @@ fn open_folder(folder: &Path) -> Result<Box<dyn Source>> {
                 names.iter().filter(|name| matches(pattern, name)).map(|name| folder.join(name)).collect();
             match &found[..] {
                 [] => {}
-                [one] => return (container.open)(one),
-                many => return open_set(container, folder, many),
+                [one] if numbered::parse(one).is_none() => return (container.open)(one),
+                parts => return open_parts(container, folder, parts),
             }
         }
     }
     Err(unrecognised(folder))
 }
 
-/// Several files: fine if they are the parts of one set, else the user must choose.
-fn open_set(container: &Container, folder: &Path, files: &[PathBuf]) -> Result<Box<dyn Source>> {
-    let mut sets: Vec<PathBuf> =
-        files.iter().map(|file| numbered::parse(file).map_or_else(|| file.clone(), |(whole, ..)| whole)).collect();
-    sets.dedup();
-    match (&sets[..], files) {
-        ([_], [first, ..]) => (container.open)(first),
-        _ => Err(Error::Ambiguous { folder: folder.to_owned(), files: files.to_vec() }),
+/// Numbered files, fine if they are all parts of one set; else the user must choose.
+fn open_parts(container: &Container, folder: &Path, files: &[PathBuf]) -> Result<Box<dyn Source>> {
+    let sets: BTreeSet<_> =
+        files.iter().map(|file| numbered::parse(file).map(|(whole, _, count)| (whole, count))).collect();
+    let [Some((whole, count))] = &sets.into_iter().collect::<Vec<_>>()[..] else {
+        return Err(Error::Ambiguous { folder: folder.to_owned(), files: files.to_vec() });
+    };
+    let all: Vec<PathBuf> = (0..*count).map(|no| numbered::name(whole, no, *count)).collect();
+    let missing: Vec<PathBuf> = all.iter().filter(|part| !files.contains(part)).cloned().collect();
+    if missing.is_empty() {
+        (container.open_parts)(&all)
+    } else {
+        Err(Error::MissingFiles { path: folder.to_owned(), missing })
     }
 }
 

@@ -5,6 +5,7 @@ mod read;
 mod write;
 
 pub use problem::Problem;
+use read::open_parts;
 pub use read::{open, parse};
 pub use write::{create, layout};
 
@@ -20,6 +21,7 @@ pub(crate) static CONTAINER: Container = Container {
     recognises,
     looks_for: &["model.safetensors.index.json", "model.safetensors", "*.safetensors.index.json", "*.safetensors"],
     open,
+    open_parts,
 };
 
 /// The key of the header's string map; every other key is a tensor's name.

@@ -79,7 +79,7 @@ fn head(infos: &[Info], sizes: &[u64]) -> Vec<u8> {
         at += bytes;
     }
     let mut json = Value::Object(header).to_string();
-    while json.len() % 8 != 0 {
+    while !json.len().is_multiple_of(8) {
         json.push(' ');
     }
     let mut head = (json.len() as u64).to_le_bytes().to_vec();
