@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use planish_formats::gguf::Kv;
-use planish_formats::{Dtype, Info, Kind, Storage, gguf, open, safetensors, torch};
+use planish_formats::{Contents, Dtype, Info, Kind, Storage, gguf, open, safetensors, torch};
 
 /// What opening may allocate beside the file's size, in bytes: paths, messages, a directory listing.
 const ALLOWANCE: usize = 64 << 10;
@@ -121,23 +121,22 @@ fn every_attack_is_in_the_table() {
 }
 
 /// A file of two tensors and some keys.
-fn sound(folder: &Path, name: &str) -> Vec<u8> {
-    let path = folder.join(name);
+fn sound(path: &Path) -> Vec<u8> {
     let f32s = |name: &str, shape: &[usize]| Info {
         name: name.to_owned(),
         storage: Storage::Plain(Dtype::F32),
         shape: shape.to_vec(),
     };
     let infos = [f32s("a.weight", &[2, 8]), f32s("b.bias", &[8])];
-    let sink = if name.ends_with(".gguf") {
+    let sink = if path.extension().unwrap() == "gguf" {
         let mut kv = Kv::new();
         kv.set("general.architecture", "llama");
         kv.set("llama.rope.freq_base", 1e4f32);
         kv.set("tokenizer.ggml.tokens", ["a", "b", "é"].map(str::to_owned).to_vec());
         kv.set("tokenizer.ggml.scores", vec![0f32, -1.0, -2.0]);
-        gguf::create(&path, &kv, &infos, None).unwrap()
+        gguf::create(path, &kv, &infos, None).unwrap()
     } else {
-        safetensors::create(&path, &infos, None).unwrap()
+        safetensors::create(path, &infos, None).unwrap()
     };
     for (tensor, info) in infos.iter().enumerate() {
         sink.write_at(tensor, 0, &vec![1; info.bytes().unwrap()]).unwrap();
@@ -149,8 +148,8 @@ fn sound(folder: &Path, name: &str) -> Vec<u8> {
 #[test]
 fn truncation_anywhere_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
-    let gguf_bytes = sound(folder.path(), "m.gguf");
-    let safetensors_bytes = sound(folder.path(), "m.safetensors");
+    let gguf_bytes = sound(&folder.path().join("m.gguf"));
+    let safetensors_bytes = sound(&folder.path().join("m.safetensors"));
     let torch_bytes = fs::read(attacks().join("../torch/test.pt")).unwrap();
     assert!(gguf::parse(&gguf_bytes).is_ok() && safetensors::parse(&safetensors_bytes).is_ok());
     assert!(torch::parse(&torch_bytes).is_ok());
@@ -167,15 +166,16 @@ fn truncation_anywhere_is_an_error() {
     }
 }
 
+type Parse = fn(&[u8]) -> Option<Contents>;
+
 /// Every byte of a header set to every value: whatever comes of it, views stay inside the file.
 #[test]
 fn any_wrong_byte_is_harmless() {
     let folder = tempfile::tempdir().unwrap();
     let torch_bytes = fs::read(attacks().join("../torch/test.pt")).unwrap();
-    type Parse = fn(&[u8]) -> Option<planish_formats::Contents>;
     let cases: [(Vec<u8>, Parse); 3] = [
-        (sound(folder.path(), "m.gguf"), |bytes| gguf::parse(bytes).ok()),
-        (sound(folder.path(), "m.safetensors"), |bytes| safetensors::parse(bytes).ok()),
+        (sound(&folder.path().join("m.gguf")), |bytes| gguf::parse(bytes).ok()),
+        (sound(&folder.path().join("m.safetensors")), |bytes| safetensors::parse(bytes).ok()),
         (torch_bytes, |bytes| torch::parse(bytes).ok()),
     ];
     for (mut bytes, parse) in cases {

@@ -17,7 +17,7 @@ use crate::containers::{Container, starts_or_ends};
 
 /// In the registry.
 pub(crate) static CONTAINER: Container = Container {
-    name: "PyTorch",
+    name: "torch",
     recognises: |path| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         starts_or_ends(path, zip::MAGIC, "bin")
