@@ -9,7 +9,7 @@ use super::search::{Fit, Levels};
 use super::small::{
     Codes, LEN, Weighted, encode_weighted, halves, inverse, joined, pack_fifth_bits, pack_nibbles, range, unpack,
 };
-use crate::lanes::{Lanes, Row, Vector};
+use crate::lanes::{Lanes, Row, Vector, each};
 
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
@@ -40,7 +40,8 @@ impl Block for Q5_1 {
             let (min, max) = range(lanes, x);
             let d = (max - min) / 31.0;
             let (inv, low, half) = (lanes.splat(inverse(d)), lanes.splat(min), lanes.splat(0.5));
-            let codes = joined(halves(lanes, x).map(|x| ((x - low) * inv + half).to_bytes()));
+            let [a, b] = halves(lanes, x);
+            let codes = joined([((a - low) * inv + half).to_bytes(), ((b - low) * inv + half).to_bytes()]);
             *out = bytemuck::cast(pack(d, min, &codes));
         }
     }
@@ -49,7 +50,8 @@ impl Block for Q5_1 {
     fn decode<L: Lanes>(_: L, bytes: &[u8], out: &mut [f32]) {
         decode_blocks(bytes, out, |block: Layout, out: &mut [f32; LEN]| {
             let (d, min) = (f16_value(block.d), f16_value(block.min));
-            *out = unpack(&block.codes, block.fifth).map(|code| f32::from(code) * d + min);
+            let codes = unpack(&block.codes, block.fifth);
+            *out = each(|j| f32::from(codes[j]) * d + min);
         });
     }
 }

@@ -6,7 +6,7 @@ use super::codec::{Block, Input, decode_blocks};
 use super::half::{f16_bits, f16_value};
 use super::search::{Fit, Levels, step, symmetric};
 use super::super_block::{Codes, Fits, SUPER, Searched, encode};
-use crate::lanes::{LANES, Lanes, Row, Vector};
+use crate::lanes::{LANES, Lanes, Row, Vector, each};
 
 /// 256 low nibbles, 256 pairs of high bits, 16 scales, their scale.
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -98,7 +98,7 @@ impl Searched<16> for Q6K {
             let d = f16_bits(1.0 / inv);
             let mut levels = [0.0; LANES];
             (lanes.splat(inv) * lanes.load(found)).nearest_int().min(lanes.splat(127.0)).store(&mut levels);
-            let scales = levels.map(|v| v as i32 as i8);
+            let scales = each(|j| levels[j] as i32 as i8);
             let codes = fits.codes::<L, 16>(lanes, s, x, Self::LEVELS, |sub| (step(d, scales[sub]), 0.0));
             *out = bytemuck::cast(pack(d, scales, &codes));
         }

@@ -6,7 +6,7 @@
 use super::codec::Input;
 use super::search::{Fit, Levels, kept_codes, nearest_codes, scales, step};
 use super::weights::{columns, square_sums, transposed, weigh};
-use crate::lanes::{LANES, Lanes, Row, Vector};
+use crate::lanes::{LANES, Lanes, Row, Vector, each};
 
 /// Elements of a super-block.
 pub(super) const SUPER: usize = 256;
@@ -38,6 +38,7 @@ pub(super) trait Searched<const N: usize> {
     fn plain_weights<L: Lanes>(lanes: L, x: &[Row; N], w: &mut [Row; N]);
 
     /// Turns importance into weights; `mean_square` is each lane's super-block's.
+    #[inline(always)]
     fn weights<L: Lanes>(lanes: L, mean_square: L::F, x: &[Row; N], w: &mut [Row; N]) {
         weigh(lanes, mean_square, x, w);
     }
@@ -73,7 +74,7 @@ pub(super) fn encode<L: Lanes, B: Searched<N>, const N: usize>(
         for (group, values) in x.chunks(LANES * N).enumerate() {
             let start = group * LANES * N;
             let square = |lane| squares[(start + lane * N) / SUPER % LANES];
-            let mean_squares = std::array::from_fn(|lane| B::LEVEL_FACTOR * square(lane) / SUPER as f32);
+            let mean_squares = each(|lane| B::LEVEL_FACTOR * square(lane) / SUPER as f32);
             let columns = input.importance.map(|w| (w, batch * BATCH + start));
             let (fit, weight) = search_group::<L, B, N>(lanes, values, columns, &mean_squares);
             let at = group * LANES;
@@ -199,15 +200,34 @@ pub(super) fn finish_affine<L: Lanes, const N: usize>(
     let (mut d_bits, mut dmin_bits) = ([0; LANES], [0; LANES]);
     d.store_f16(&mut d_bits);
     dmin.store_f16(&mut dmin_bits);
-    let by_sub = |rows: [Row; LANES]| rows.map(|row| lanes.load(&row.0).to_bytes());
-    let (scale_codes, min_codes) = (by_sub(scale_codes), by_sub(min_codes));
+    let (scale_codes, min_codes) = (rows_to_bytes(lanes, &scale_codes), rows_to_bytes(lanes, &min_codes));
     for (s, x) in x.chunks_exact(SUPER).enumerate() {
         let (d, dmin) = (d_bits[s], dmin_bits[s]);
-        let (scales, mins) = (scale_codes.map(|row| row[s]), min_codes.map(|row| row[s]));
+        let (scales, mins) = (column(&scale_codes, s), column(&min_codes, s));
         let step_and_min = |sub: usize| (step(d, scales[sub] as i8), step(dmin, mins[sub] as i8));
         let codes = fits.codes::<L, N>(lanes, s, x, levels, step_and_min);
         write(s, &AffineParts { d, dmin, scales, mins, codes });
     }
+}
+
+/// Numbers `0 ..= 255`, as bytes.
+#[inline(always)]
+pub(super) fn rows_to_bytes<L: Lanes>(lanes: L, rows: &[Row; LANES]) -> [[u8; LANES]; LANES] {
+    let mut bytes = [[0; LANES]; LANES];
+    for (row, bytes) in rows.iter().zip(&mut bytes) {
+        *bytes = lanes.load(&row.0).to_bytes();
+    }
+    bytes
+}
+
+/// One lane of all rows.
+#[inline(always)]
+pub(super) fn column(rows: &[[u8; LANES]; LANES], lane: usize) -> [u8; LANES] {
+    let mut column = [0; LANES];
+    for (row, out) in rows.iter().zip(&mut column) {
+        *out = row[lane];
+    }
+    column
 }
 
 /// Four codes of two bits a byte: byte `l` of a half holds elements `l`, `l + 32`, `l + 64`, `l + 96`.
