@@ -4,8 +4,8 @@ use bytemuck::{Pod, Zeroable};
 
 use super::codec::{Block, Input, decode_blocks};
 use super::half::{f16_bits, f16_value};
-use super::search::{Fit, Levels, descent, nearest_codes, step, symmetric};
-use super::super_block::{Codes, Fits, SUPER, Searched, column, encode, pack_bits, pack_two_bits};
+use super::search::{Fit, GROUPS, Levels, descent, nearest_codes, step, symmetric};
+use super::super_block::{Codes, Fits, Groups, SUPER, Searched, column, encode, pack_bits, pack_two_bits};
 use super::weights::transposed;
 use crate::lanes::{LANES, Lanes, Row, Vector, each};
 
@@ -84,6 +84,15 @@ fn pack(d: u16, scales: &[u8; 16], codes: &Codes) -> Layout {
     block
 }
 
+#[inline(always)]
+fn sum<L: Lanes>(lanes: L, rows: &[Row; 16]) -> L::F {
+    let mut sum = lanes.splat(0.0);
+    for row in rows {
+        sum = sum + lanes.load(&row.0);
+    }
+    sum
+}
+
 impl Searched<16> for Q3K {
     const LEVELS: Levels = LEVELS;
     const LEVEL_FACTOR: f32 = 2.0;
@@ -97,12 +106,15 @@ impl Searched<16> for Q3K {
     }
 
     #[inline(always)]
-    fn search<L: Lanes>(lanes: L, x: &[Row; 16], w: &[Row; 16], _: bool, scratch: &mut [Row; 16]) -> (Fit<L::F>, L::F) {
-        let mut weight = lanes.splat(0.0);
-        for w in w {
-            weight = weight + lanes.load(&w.0);
-        }
-        (symmetric::search(lanes, x, w, LEVELS, scratch), weight)
+    fn search<L: Lanes>(
+        lanes: L,
+        x: &Groups<16>,
+        w: &Groups<16>,
+        _: bool,
+        scratch: &mut Groups<16>,
+    ) -> [(Fit<L::F>, L::F); GROUPS] {
+        let found = symmetric::search_groups(lanes, x, w, LEVELS, scratch);
+        [(found[0], sum(lanes, &w[0])), (found[1], sum(lanes, &w[1]))]
     }
 
     #[inline(always)]

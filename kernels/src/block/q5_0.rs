@@ -5,12 +5,12 @@ use bytemuck::{Pod, Zeroable};
 use super::codec::{Block, Input, decode_blocks};
 use super::half::{f16_bits, f16_value};
 use super::search::symmetric;
-use super::search::{Fit, Levels};
+use super::search::{Fit, GROUPS, Levels};
 use super::small::{
-    Codes, LEN, Weighted, capped, encode_weighted, extreme, halves, inverse, joined, pack_fifth_bits, pack_nibbles,
-    unpack,
+    Codes, Groups, LEN, Weighted, capped, encode_weighted, extreme, halves, inverse, joined, pack_fifth_bits,
+    pack_nibbles, unpack,
 };
-use crate::lanes::{Lanes, Row, Vector, each};
+use crate::lanes::{Lanes, Vector, each};
 
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
@@ -59,8 +59,8 @@ impl Weighted for Q5_0 {
     const LEVELS: Levels = Levels::around_zero(16);
 
     #[inline(always)]
-    fn search<L: Lanes>(lanes: L, x: &[Row; LEN], w: &[Row; LEN], scratch: &mut [Row; LEN]) -> Fit<L::F> {
-        symmetric::search(lanes, x, w, Self::LEVELS, scratch)
+    fn search<L: Lanes>(lanes: L, x: &Groups, w: &Groups, scratch: &mut Groups) -> [Fit<L::F>; GROUPS] {
+        symmetric::search_groups(lanes, x, w, Self::LEVELS, scratch)
     }
 
     #[inline(always)]

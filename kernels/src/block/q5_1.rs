@@ -5,11 +5,12 @@ use bytemuck::{Pod, Zeroable};
 use super::codec::{Block, Input, decode_blocks};
 use super::half::{f16_bits, f16_value};
 use super::search::affine::{self, Trials};
-use super::search::{Fit, Levels};
+use super::search::{Fit, GROUPS, Levels};
 use super::small::{
-    Codes, LEN, Weighted, encode_weighted, halves, inverse, joined, pack_fifth_bits, pack_nibbles, range, unpack,
+    Codes, Groups, LEN, Weighted, encode_weighted, halves, inverse, joined, pack_fifth_bits, pack_nibbles, range,
+    unpack,
 };
-use crate::lanes::{Lanes, Row, Vector, each};
+use crate::lanes::{Lanes, Vector, each};
 
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
@@ -60,8 +61,9 @@ impl Weighted for Q5_1 {
     const LEVELS: Levels = Levels::from_zero(31);
 
     #[inline(always)]
-    fn search<L: Lanes>(lanes: L, x: &[Row; LEN], w: &[Row; LEN], scratch: &mut [Row; LEN]) -> Fit<L::F> {
-        affine::search(lanes, x, w, Trials::weighted(31), scratch).0
+    fn search<L: Lanes>(lanes: L, x: &Groups, w: &Groups, scratch: &mut Groups) -> [Fit<L::F>; GROUPS] {
+        let [(a, _), (b, _)] = affine::search(lanes, x, w, Trials::weighted(31), scratch);
+        [a, b]
     }
 
     #[inline(always)]

@@ -1,7 +1,7 @@
 //! Blocks of 32 with one scale (and minimum) each: what Q4_0, Q4_1, Q5_0, Q5_1 and Q8_0 share.
 
 use super::codec::Input;
-use super::search::{Fit, Levels, kept_codes};
+use super::search::{Fit, GROUPS, Levels, kept_codes};
 use super::weights::{columns, square_sums, transposed, weigh};
 use crate::lanes::{LANES, Lanes, Mask, Row, Vector, each};
 
@@ -92,12 +92,15 @@ pub(super) fn unpack(nibbles: &[u8; 16], fifth: [u8; 4]) -> Codes {
     each(|j| nibbles[j % 16] >> (j / 16 * 4) & 15 | ((fifth >> j & 1) as u8) << 4)
 }
 
+/// Rows of the groups' elements or weights.
+pub(super) type Groups = [[Row; LEN]; GROUPS];
+
 /// A type of this family, as importance-weighted encoding sees it.
 pub(super) trait Weighted {
     const LEVELS: Levels;
 
-    /// The search of sixteen blocks. `scratch` may hold anything.
-    fn search<L: Lanes>(lanes: L, x: &[Row; LEN], w: &[Row; LEN], scratch: &mut [Row; LEN]) -> Fit<L::F>;
+    /// The searches of each group's blocks. `scratch` may hold anything.
+    fn search<L: Lanes>(lanes: L, x: &Groups, w: &Groups, scratch: &mut Groups) -> [Fit<L::F>; GROUPS];
 
     fn write(scale: f32, min: f32, codes: &Codes, out: &mut [u8]);
 }
@@ -115,34 +118,37 @@ pub(super) fn encode_weighted<L: Lanes, B: Weighted>(
     let batches = input.values.chunks(LANES * cols).zip(out.chunks_mut(LANES * cols / LEN * block_bytes));
     for (x, out) in batches {
         let squares = square_sums(lanes, x, cols);
-        let groups = x.chunks(LANES * LEN).zip(out.chunks_mut(LANES * block_bytes));
-        for (group, (x, out)) in groups.enumerate() {
-            let start = group * LANES * LEN;
-            let square = |lane: usize| squares[((start + lane * LEN) / cols).min(LANES - 1)];
-            let mean_squares = each(|lane| square(lane) / cols as f32);
-            encode_group::<L, B>(lanes, x, (importance, start), &mean_squares, out, block_bytes);
+        let parts = x.chunks(GROUPS * LANES * LEN).zip(out.chunks_mut(GROUPS * LANES * block_bytes));
+        for (i, (values, out)) in parts.enumerate() {
+            let (mut x, mut w, mut scratch) = (empty_groups(), empty_groups(), empty_groups());
+            for (g, (x, w)) in x.iter_mut().zip(&mut w).enumerate() {
+                let start = (i * GROUPS + g) * LANES * LEN;
+                let square = |lane: usize| squares[((start + lane * LEN) / cols).min(LANES - 1)];
+                let mean_squares = each(|lane| square(lane) / cols as f32);
+                let mut natural = [0.0; LANES * LEN];
+                let values = values.chunks(LANES * LEN).nth(g).unwrap_or_default();
+                natural[..values.len()].copy_from_slice(values);
+                transposed(lanes, &natural, x);
+                columns(importance, start, &mut natural);
+                transposed(lanes, &natural, w);
+                weigh(lanes, lanes.load(&mean_squares), x, w);
+            }
+            let found = B::search(lanes, &x, &w, &mut scratch);
+            let groups = values.chunks(LANES * LEN).zip(out.chunks_mut(LANES * block_bytes)).zip(found);
+            for ((values, out), fit) in groups {
+                write_group::<L, B>(lanes, values, fit, out, block_bytes);
+            }
         }
     }
 }
 
 #[inline(always)]
-fn encode_group<L: Lanes, B: Weighted>(
-    lanes: L,
-    values: &[f32],
-    (importance, start): (&[f32], usize),
-    mean_squares: &[f32; LANES],
-    out: &mut [u8],
-    block_bytes: usize,
-) {
-    let (mut x, mut w, mut scratch) = ([Row::default(); LEN], [Row::default(); LEN], [Row::default(); LEN]);
-    let mut natural = [0.0; LANES * LEN];
-    natural[..values.len()].copy_from_slice(values);
-    transposed(lanes, &natural, &mut x);
-    columns(importance, start, &mut natural);
-    transposed(lanes, &natural, &mut w);
-    weigh(lanes, lanes.load(mean_squares), &x, &mut w);
-    let fit = B::search(lanes, &x, &w, &mut scratch);
+fn empty_groups() -> Groups {
+    [[Row([0.0; LANES]); LEN]; GROUPS]
+}
 
+#[inline(always)]
+fn write_group<L: Lanes, B: Weighted>(lanes: L, values: &[f32], fit: Fit<L::F>, out: &mut [u8], block_bytes: usize) {
     let [mut scale, mut min, mut inv, mut origin] = [[0.0; LANES]; 4];
     fit.scale.store(&mut scale);
     fit.min.store(&mut min);

@@ -4,7 +4,7 @@
 //! super-blocks (mean squares, codes for the scales) is done sixteen super-blocks at a time, a super-block a lane.
 
 use super::codec::Input;
-use super::search::{Fit, Levels, kept_codes, nearest_codes, scales, step};
+use super::search::{Fit, GROUPS, Levels, kept_codes, nearest_codes, scales, step};
 use super::weights::{columns, square_sums, transposed, weigh};
 use crate::lanes::{LANES, Lanes, Row, Vector, each};
 
@@ -43,14 +43,14 @@ pub(super) trait Searched<const N: usize> {
         weigh(lanes, mean_square, x, w);
     }
 
-    /// The search of sixteen sub-blocks, and their sums of weights.
+    /// The searches of each group's sub-blocks, and their sums of weights. `scratch` may hold anything.
     fn search<L: Lanes>(
         lanes: L,
-        x: &[Row; N],
-        w: &[Row; N],
+        x: &Groups<N>,
+        w: &Groups<N>,
         weighted: bool,
-        scratch: &mut [Row; N],
-    ) -> (Fit<L::F>, L::F);
+        scratch: &mut Groups<N>,
+    ) -> [(Fit<L::F>, L::F); GROUPS];
 
     /// Writes the super-blocks of a batch.
     fn finish<L: Lanes>(lanes: L, x: &[f32], fits: &Fits, weighted: bool, out: &mut [u8]);
@@ -71,53 +71,69 @@ pub(super) fn encode<L: Lanes, B: Searched<N>, const N: usize>(
     let batches = input.values.chunks(BATCH).zip(out.chunks_mut(LANES * block_bytes));
     for (batch, (x, out)) in batches.enumerate() {
         let squares = if weighted { square_sums(lanes, x, SUPER) } else { [0.0; LANES] };
-        for (group, values) in x.chunks(LANES * N).enumerate() {
-            let start = group * LANES * N;
-            let square = |lane| squares[(start + lane * N) / SUPER % LANES];
-            let mean_squares = each(|lane| B::LEVEL_FACTOR * square(lane) / SUPER as f32);
-            let columns = input.importance.map(|w| (w, batch * BATCH + start));
-            let (fit, weight) = search_group::<L, B, N>(lanes, values, columns, &mean_squares);
-            let at = group * LANES;
-            for (found, kept) in [
-                (fit.scale, &mut fits.scale),
-                (fit.min, &mut fits.min),
-                (fit.inv, &mut fits.inv),
-                (fit.origin, &mut fits.origin),
-                (weight, &mut fits.weight),
-            ] {
-                found.store(&mut kept.0.as_chunks_mut::<LANES>().0[at / LANES]);
+        for (i, values) in x.chunks(GROUPS * LANES * N).enumerate() {
+            let start = i * GROUPS * LANES * N;
+            let (mut x, mut w, mut scratch) = (empty_groups(), empty_groups(), empty_groups());
+            for (g, (x, w)) in x.iter_mut().zip(&mut w).enumerate() {
+                let start = start + g * LANES * N;
+                let square = |lane| squares[(start + lane * N) / SUPER % LANES];
+                let mean_squares = each(|lane| B::LEVEL_FACTOR * square(lane) / SUPER as f32);
+                let columns = input.importance.map(|w| (w, batch * BATCH + start));
+                let values = values.get(g * LANES * N..).unwrap_or_default();
+                load_group::<L, B, N>(lanes, values, columns, &mean_squares, x, w);
+            }
+            let found = B::search(lanes, &x, &w, weighted, &mut scratch);
+            for (g, (fit, weight)) in found.into_iter().enumerate() {
+                let at = start / LANES / N + g;
+                for (found, kept) in [
+                    (fit.scale, &mut fits.scale),
+                    (fit.min, &mut fits.min),
+                    (fit.inv, &mut fits.inv),
+                    (fit.origin, &mut fits.origin),
+                    (weight, &mut fits.weight),
+                ] {
+                    found.store(&mut kept.0.as_chunks_mut::<LANES>().0[at]);
+                }
             }
         }
         B::finish(lanes, x, &fits, weighted, out);
     }
 }
 
-/// Searches sixteen sub-blocks; missing ones count as zeros. `columns` is the importance and the place of `values` in
-/// the rows.
+/// Rows of the groups' elements or weights.
+pub(super) type Groups<const N: usize> = [[Row; N]; GROUPS];
+
 #[inline(always)]
-fn search_group<L: Lanes, B: Searched<N>, const N: usize>(
+fn empty_groups<const N: usize>() -> Groups<N> {
+    [[Row([0.0; LANES]); N]; GROUPS]
+}
+
+/// Fills `x` and `w` with sixteen sub-blocks and their weights; missing ones count as zeros. `importance` comes with the
+/// place of `values` in the rows.
+#[inline(always)]
+fn load_group<L: Lanes, B: Searched<N>, const N: usize>(
     lanes: L,
     values: &[f32],
     importance: Option<(&[f32], usize)>,
     mean_squares: &[f32; LANES],
-) -> (Fit<L::F>, L::F) {
-    let (mut x, mut w, mut scratch) = ([Row::default(); N], [Row::default(); N], [Row::default(); N]);
+    x: &mut [Row; N],
+    w: &mut [Row; N],
+) {
     let mut natural = [0.0; 2 * SUPER];
     let natural = &mut natural[..LANES * N];
-    if values.len() == LANES * N {
-        transposed(lanes, values, &mut x);
+    if values.len() >= LANES * N {
+        transposed(lanes, values, x);
     } else {
         natural[..values.len()].copy_from_slice(values);
-        transposed(lanes, natural, &mut x);
+        transposed(lanes, natural, x);
     }
     if let Some((importance, start)) = importance {
         columns(importance, start, natural);
-        transposed(lanes, natural, &mut w);
-        B::weights(lanes, lanes.load(mean_squares), &x, &mut w);
+        transposed(lanes, natural, w);
+        B::weights(lanes, lanes.load(mean_squares), x, w);
     } else {
-        B::plain_weights(lanes, &x, &mut w);
+        B::plain_weights(lanes, x, w);
     }
-    B::search(lanes, &x, &w, importance.is_some(), &mut scratch)
 }
 
 impl Fits {
