@@ -78,11 +78,9 @@ pub(super) fn pack_nibbles(codes: &Codes) -> [u8; 16] {
 /// Bit 4 of element `j` in bit `j`, little-endian.
 #[inline(always)]
 pub(super) fn pack_fifth_bits(codes: &Codes) -> [u8; 4] {
+    let eights: [u64; 4] = bytemuck::cast(*codes);
     // The multiplication moves bit 0 of byte `j` to bit `56 + j`.
-    each(|i| {
-        let eight = u64::from_le_bytes(each(|j| codes[8 * i + j] >> 4 & 1));
-        (eight.wrapping_mul(0x0102_0408_1020_4080) >> 56) as u8
-    })
+    each(|i| ((eights[i] >> 4 & 0x0101_0101_0101_0101).wrapping_mul(0x0102_0408_1020_4080) >> 56) as u8)
 }
 
 /// The codes of a block with packed nibbles and, for five-bit types, packed fifth bits.
@@ -115,13 +113,13 @@ pub(super) fn encode_weighted<L: Lanes, B: Weighted>(
     block_bytes: usize,
 ) {
     let cols = input.cols;
+    let (mut x_rows, mut w_rows, mut scratch) = (empty_groups(), empty_groups(), empty_groups());
     let batches = input.values.chunks(LANES * cols).zip(out.chunks_mut(LANES * cols / LEN * block_bytes));
     for (x, out) in batches {
         let squares = square_sums(lanes, x, cols);
         let parts = x.chunks(GROUPS * LANES * LEN).zip(out.chunks_mut(GROUPS * LANES * block_bytes));
         for (i, (values, out)) in parts.enumerate() {
-            let (mut x, mut w, mut scratch) = (empty_groups(), empty_groups(), empty_groups());
-            for (g, (x, w)) in x.iter_mut().zip(&mut w).enumerate() {
+            for (g, (x, w)) in x_rows.iter_mut().zip(&mut w_rows).enumerate() {
                 let start = (i * GROUPS + g) * LANES * LEN;
                 let square = |lane: usize| squares[((start + lane * LEN) / cols).min(LANES - 1)];
                 let mean_squares = each(|lane| square(lane) / cols as f32);
@@ -133,7 +131,7 @@ pub(super) fn encode_weighted<L: Lanes, B: Weighted>(
                 transposed(lanes, &natural, w);
                 weigh(lanes, lanes.load(&mean_squares), x, w);
             }
-            let found = B::search(lanes, &x, &w, &mut scratch);
+            let found = B::search(lanes, &x_rows, &w_rows, &mut scratch);
             let groups = values.chunks(LANES * LEN).zip(out.chunks_mut(LANES * block_bytes)).zip(found);
             for ((values, out), fit) in groups {
                 write_group::<L, B>(lanes, values, fit, out, block_bytes);

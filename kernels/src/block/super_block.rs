@@ -68,13 +68,13 @@ pub(super) fn encode<L: Lanes, B: Searched<N>, const N: usize>(
     let weighted = input.importance.is_some();
     let empty = || PerSub([0.0; SUPER]);
     let mut fits = Fits { scale: empty(), min: empty(), inv: empty(), origin: empty(), weight: empty() };
+    let (mut x_rows, mut w_rows, mut scratch) = (empty_groups(), empty_groups(), empty_groups());
     let batches = input.values.chunks(BATCH).zip(out.chunks_mut(LANES * block_bytes));
     for (batch, (x, out)) in batches.enumerate() {
         let squares = if weighted { square_sums(lanes, x, SUPER) } else { [0.0; LANES] };
         for (i, values) in x.chunks(GROUPS * LANES * N).enumerate() {
             let start = i * GROUPS * LANES * N;
-            let (mut x, mut w, mut scratch) = (empty_groups(), empty_groups(), empty_groups());
-            for (g, (x, w)) in x.iter_mut().zip(&mut w).enumerate() {
+            for (g, (x, w)) in x_rows.iter_mut().zip(&mut w_rows).enumerate() {
                 let start = start + g * LANES * N;
                 let square = |lane| squares[(start + lane * N) / SUPER % LANES];
                 let mean_squares = each(|lane| B::LEVEL_FACTOR * square(lane) / SUPER as f32);
@@ -82,7 +82,7 @@ pub(super) fn encode<L: Lanes, B: Searched<N>, const N: usize>(
                 let values = values.get(g * LANES * N..).unwrap_or_default();
                 load_group::<L, B, N>(lanes, values, columns, &mean_squares, x, w);
             }
-            let found = B::search(lanes, &x, &w, weighted, &mut scratch);
+            let found = B::search(lanes, &x_rows, &w_rows, weighted, &mut scratch);
             for (g, (fit, weight)) in found.into_iter().enumerate() {
                 let at = start / LANES / N + g;
                 for (found, kept) in [
@@ -119,17 +119,22 @@ fn load_group<L: Lanes, B: Searched<N>, const N: usize>(
     x: &mut [Row; N],
     w: &mut [Row; N],
 ) {
-    let mut natural = [0.0; 2 * SUPER];
-    let natural = &mut natural[..LANES * N];
     if values.len() >= LANES * N {
         transposed(lanes, values, x);
     } else {
-        natural[..values.len()].copy_from_slice(values);
-        transposed(lanes, natural, x);
+        let mut padded = [0.0; 2 * SUPER];
+        padded[..values.len()].copy_from_slice(values);
+        transposed(lanes, &padded, x);
     }
     if let Some((importance, start)) = importance {
-        columns(importance, start, natural);
-        transposed(lanes, natural, w);
+        let at = start % importance.len();
+        if let Some(columns) = importance.get(at..at + LANES * N) {
+            transposed(lanes, columns, w);
+        } else {
+            let mut wrapped = [0.0; 2 * SUPER];
+            columns(importance, at, &mut wrapped[..LANES * N]);
+            transposed(lanes, &wrapped, w);
+        }
         B::weights(lanes, lanes.load(mean_squares), x, w);
     } else {
         B::plain_weights(lanes, x, w);
