@@ -2,18 +2,19 @@
 #![allow(unsafe_code)]
 
 use std::arch::x86_64::{
-    __m128i, __m256, __m256i, _CMP_EQ_OQ, _CMP_LT_OQ, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _mm_loadu_si128,
-    _mm_storeu_si128, _mm256_add_ps, _mm256_and_ps, _mm256_and_si256, _mm256_andnot_ps, _mm256_blendv_ps,
-    _mm256_castps_si256, _mm256_cmp_ps, _mm256_cvtepi32_ps, _mm256_cvtph_ps, _mm256_cvtps_ph, _mm256_cvttps_epi32,
-    _mm256_div_ps, _mm256_loadu_ps, _mm256_max_ps, _mm256_min_ps, _mm256_movemask_ps, _mm256_mul_ps,
-    _mm256_packs_epi32, _mm256_packus_epi16, _mm256_permute2f128_ps, _mm256_permutevar8x32_epi32, _mm256_round_ps,
-    _mm256_set1_epi32, _mm256_set1_ps, _mm256_setr_epi32, _mm256_shuffle_ps, _mm256_sqrt_ps, _mm256_storeu_ps,
-    _mm256_sub_epi32, _mm256_sub_ps, _mm256_unpackhi_ps, _mm256_unpacklo_ps, _mm256_xor_ps,
+    __m128i, __m256, __m256i, _CMP_EQ_OQ, _CMP_LT_OQ, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _mm256_add_ps,
+    _mm256_and_ps, _mm256_and_si256, _mm256_andnot_ps, _mm256_blendv_ps, _mm256_castps_si256, _mm256_cmp_ps,
+    _mm256_cvtepi32_ps, _mm256_cvtph_ps, _mm256_cvtps_ph, _mm256_cvttps_epi32, _mm256_div_ps, _mm256_loadu_ps,
+    _mm256_max_ps, _mm256_min_ps, _mm256_movemask_ps, _mm256_mul_ps, _mm256_packs_epi32, _mm256_packus_epi16,
+    _mm256_permute2f128_ps, _mm256_permutevar8x32_epi32, _mm256_round_ps, _mm256_set1_epi32, _mm256_set1_ps,
+    _mm256_setr_epi32, _mm256_shuffle_ps, _mm256_sqrt_ps, _mm256_storeu_ps, _mm256_sub_epi32, _mm256_sub_ps,
+    _mm256_unpackhi_ps, _mm256_unpacklo_ps, _mm256_xor_ps,
 };
 use std::arch::x86_64::{
     _mm_cvtss_f32, _mm_max_ps, _mm_max_ss, _mm_movehl_ps, _mm_shuffle_ps, _mm256_castps256_ps128,
     _mm256_castsi256_si128, _mm256_extractf128_ps,
 };
+use std::mem::transmute;
 use std::ops::{Add, BitAnd, Div, Mul, Sub};
 
 use super::{Job, LANES, Lanes, Mask, Row, Vector};
@@ -66,8 +67,10 @@ impl Lanes for Avx2 {
 
     #[inline(always)]
     fn load_f16(self, v: &[u16; LANES]) -> Avx2F {
-        let half = |i: usize| isa!(_mm256_cvtph_ps(_mm_loadu_si128(v.as_ptr().add(i).cast::<__m128i>())));
-        Avx2F(half(0), half(8))
+        isa!({
+            let [low, high] = transmute::<[u16; LANES], [__m128i; 2]>(*v);
+            Avx2F(_mm256_cvtph_ps(low), _mm256_cvtph_ps(high))
+        })
     }
 
     #[inline(always)]
@@ -155,15 +158,14 @@ impl Vector for Avx2F {
     #[inline(always)]
     fn store_f16(self, out: &mut [u16; LANES]) {
         isa!({
-            let to = out.as_mut_ptr().cast::<__m128i>();
-            _mm_storeu_si128(to, _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(self.0));
-            _mm_storeu_si128(to.add(1), _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(self.1));
+            let low = _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(self.0);
+            let high = _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(self.1);
+            *out = transmute::<[__m128i; 2], [u16; LANES]>([low, high]);
         });
     }
 
     #[inline(always)]
     fn to_bytes(self) -> [u8; LANES] {
-        let mut out = [0; LANES];
         isa!({
             let low = _mm256_set1_epi32(0xff);
             let a = _mm256_and_si256(_mm256_cvttps_epi32(self.0), low);
@@ -173,9 +175,8 @@ impl Vector for Avx2F {
             // The packs work in halves: a0..3 b0..3 | a4..7 b4..7.
             let order: __m256i = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
             let bytes = _mm256_permutevar8x32_epi32(bytes, order);
-            _mm_storeu_si128(out.as_mut_ptr().cast::<__m128i>(), _mm256_castsi256_si128(bytes));
-        });
-        out
+            transmute::<__m128i, [u8; LANES]>(_mm256_castsi256_si128(bytes))
+        })
     }
 
     #[inline(always)]

@@ -3,12 +3,13 @@
 
 use std::arch::x86_64::{
     __m128i, __m256i, __m512, __mmask16, _CMP_EQ_OQ, _CMP_LT_OQ, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT,
-    _mm_storeu_si128, _mm256_loadu_si256, _mm256_storeu_si256, _mm512_abs_ps, _mm512_add_ps, _mm512_and_si512,
-    _mm512_castps_si512, _mm512_cmp_ps_mask, _mm512_cvtepi32_epi8, _mm512_cvtepi32_ps, _mm512_cvtph_ps,
-    _mm512_cvtps_ph, _mm512_cvttps_epi32, _mm512_div_ps, _mm512_loadu_ps, _mm512_mask_mov_ps, _mm512_max_ps,
-    _mm512_min_ps, _mm512_mul_ps, _mm512_reduce_max_ps, _mm512_roundscale_ps, _mm512_set1_epi32, _mm512_set1_ps,
-    _mm512_sqrt_ps, _mm512_storeu_ps, _mm512_sub_epi32, _mm512_sub_ps, _mm512_xor_ps,
+    _mm512_abs_ps, _mm512_add_ps, _mm512_and_si512, _mm512_castps_si512, _mm512_cmp_ps_mask, _mm512_cvtepi32_epi8,
+    _mm512_cvtepi32_ps, _mm512_cvtph_ps, _mm512_cvtps_ph, _mm512_cvttps_epi32, _mm512_div_ps, _mm512_loadu_ps,
+    _mm512_mask_mov_ps, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_reduce_max_ps, _mm512_roundscale_ps,
+    _mm512_set1_epi32, _mm512_set1_ps, _mm512_sqrt_ps, _mm512_storeu_ps, _mm512_sub_epi32, _mm512_sub_ps,
+    _mm512_xor_ps,
 };
+use std::mem::transmute;
 use std::ops::{Add, BitAnd, Div, Mul, Sub};
 
 use super::{Job, LANES, Lanes, Mask, Row, Vector, avx2};
@@ -59,7 +60,7 @@ impl Lanes for Avx512 {
 
     #[inline(always)]
     fn load_f16(self, v: &[u16; LANES]) -> Avx512F {
-        Avx512F(isa!(_mm512_cvtph_ps(_mm256_loadu_si256(v.as_ptr().cast::<__m256i>()))))
+        Avx512F(isa!(_mm512_cvtph_ps(transmute::<[u16; LANES], __m256i>(*v))))
     }
 
     #[inline(always)]
@@ -93,17 +94,12 @@ impl Vector for Avx512F {
 
     #[inline(always)]
     fn store_f16(self, out: &mut [u16; LANES]) {
-        isa!(_mm256_storeu_si256(out.as_mut_ptr().cast::<__m256i>(), _mm512_cvtps_ph::<NEAREST>(self.0)));
+        *out = isa!(transmute::<__m256i, [u16; LANES]>(_mm512_cvtps_ph::<NEAREST>(self.0)));
     }
 
     #[inline(always)]
     fn to_bytes(self) -> [u8; LANES] {
-        let mut out = [0; LANES];
-        isa!({
-            let bytes = _mm512_cvtepi32_epi8(_mm512_cvttps_epi32(self.0));
-            _mm_storeu_si128(out.as_mut_ptr().cast::<__m128i>(), bytes);
-        });
-        out
+        isa!(transmute::<__m128i, [u8; LANES]>(_mm512_cvtepi32_epi8(_mm512_cvttps_epi32(self.0))))
     }
 
     #[inline(always)]

@@ -69,6 +69,7 @@ pub(crate) trait Vector:
     /// The largest lane; no lane may be NaN.
     fn reduce_max(self) -> f32;
 
+    #[inline(always)]
     fn gt(self, other: Self) -> Self::Mask {
         other.lt(self)
     }
@@ -83,6 +84,16 @@ pub(crate) trait Mask: Copy + BitAnd<Output = Self> {
     fn any(self) -> bool {
         self.bits() != 0
     }
+}
+
+/// `std::array::from_fn`, but inlined without fail: what is not inlined is not compiled for the instruction set.
+#[inline(always)]
+pub(crate) fn each<T: Copy + Default, const N: usize>(mut of: impl FnMut(usize) -> T) -> [T; N] {
+    let mut out = [T::default(); N];
+    for (i, out) in out.iter_mut().enumerate() {
+        *out = of(i);
+    }
+    out
 }
 
 /// Work that is written once and compiled for each instruction set. `run` must be `#[inline(always)]`.

@@ -33,6 +33,9 @@ impl Levels {
     }
 }
 
+/// Groups of sixteen sub-blocks that a search is given at once.
+pub(super) const GROUPS: usize = 2;
+
 /// What a search found for sixteen sub-blocks: `x` is about `scale * level - min`, and the levels of the best trial were
 /// `round(inv * (x - origin))`. Where `inv` is zero, every stored code is 0.
 #[derive(Clone, Copy)]
