@@ -85,6 +85,19 @@ fn gguf_by_hand() {
     assert_eq!(blocks.bytes, (0..68).collect::<Vec<u8>>());
 }
 
+/// What a file is, its bytes say; its name is only asked when they do not.
+#[test]
+fn names_do_not_matter() {
+    let folder = tempfile::tempdir().unwrap();
+    for (from, to) in
+        [("gguf/sound.gguf", "a.bin"), ("safetensors/sound.safetensors", "b.gguf"), ("torch/sound.pt", "c")]
+    {
+        let (from, to) = (root().join("fixtures").join(from), folder.path().join(to));
+        std::fs::copy(&from, &to).unwrap();
+        assert_eq!(open(&to).unwrap().infos(), open(&from).unwrap().infos());
+    }
+}
+
 /// Tensors come in order of their place, whatever the header's order.
 #[test]
 fn safetensors_by_hand() {
