@@ -85,7 +85,7 @@ impl Oracle {
         let function = CString::new(function).expect("a name");
         // SAFETY: the signature in ggml-quants.h.
         let decode = unsafe { self.library.get::<Decode>(function.as_bytes_with_nul()) }.expect("a decoder");
-        assert!(bytes.as_ptr().cast::<u32>().is_aligned(), "the library wants aligned blocks");
+        assert!(bytes.as_ptr().addr().is_multiple_of(4), "the library wants aligned blocks");
         // SAFETY: the callers give as many bytes as `out` has elements' worth of blocks.
         unsafe { decode(bytes.as_ptr().cast(), out.as_mut_ptr(), out.len() as i64) };
     }
