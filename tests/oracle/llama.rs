@@ -7,7 +7,7 @@
 //! The parameter structs are written down as far as they are used, and larger than the real ones at the end: they are passed
 //! in memory, and the callee reads only its own part.
 #![allow(unsafe_code)]
-#![allow(dead_code, reason = "each test binary uses its part")]
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
 
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::path::{Path, PathBuf};

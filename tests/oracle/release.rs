@@ -1,4 +1,5 @@
 //! A release made in this process.
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
