@@ -13,6 +13,7 @@ mod decoder;
 mod error;
 mod groups;
 mod keys;
+mod over_gguf;
 mod program;
 mod reader;
 mod release;

@@ -190,6 +190,10 @@ fn llama_cpp_s_limits_are_refused() {
     let yarn = json!({"rope_type": "yarn", "factor": 4, "truncate": false});
     let message = held(json!({"rope_scaling": yarn}));
     assert!(message.ends_with("its YaRN ramp begins and ends at whole dimensions"), "{message}");
+    // Its own numbers may be spelled out: what is missing then is the checkpoint.
+    let yarn = json!({"rope_type": "yarn", "factor": 4, "beta_fast": 32, "beta_slow": 1.0});
+    let message = held(json!({"rope_scaling": yarn}));
+    assert!(message.starts_with("the checkpoint lacks"), "{message}");
 }
 
 /// Any JSON value, likelier one that comes close to making sense.
