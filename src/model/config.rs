@@ -131,11 +131,11 @@ pub(super) fn activation(r: &mut ConfigReader, key: &str, default: Activation) -
     }
 }
 
-/// The head: none for a class that ends in `Model`, else as `tie_word_embeddings` says.
+/// The head: none for a base class (`...Model`, but not `...LMHeadModel`), else as `tie_word_embeddings` says.
 pub(super) fn head(r: &mut ConfigReader, tied: bool) -> Result<Head> {
     let tied = r.flag("tie_word_embeddings", tied)?;
     Ok(match r.class() {
-        Some(class) if class.ends_with("Model") => Head::None,
+        Some(class) if class.ends_with("Model") && !class.ends_with("LMHeadModel") => Head::None,
         _ if tied => Head::Tied,
         _ => Head::Own,
     })
