@@ -27,7 +27,10 @@ fn all_mixes(oracle: &Oracle, model: &Path) {
     for recipe in RECIPES.iter() {
         let job = match job(model, recipe.clone()) {
             Ok(job) => job,
-            Err(Error::NoEncoder { .. } | Error::Recipe(RecipeError::NeedsImportance { .. } | RecipeError::NoFallback { .. })) => continue,
+            Err(
+                Error::NoEncoder { .. }
+                | Error::Recipe(RecipeError::NeedsImportance { .. } | RecipeError::NoFallback { .. }),
+            ) => continue,
             Err(error) => panic!("{}: {error}", recipe.name),
         };
         let (ours, theirs) = (dir.path().join("ours.gguf"), dir.path().join("theirs.gguf"));

@@ -7,6 +7,7 @@
 //! The parameter structs are written down as far as they are used, and larger than the real ones at the end: they are passed
 //! in memory, and the callee reads only its own part.
 #![allow(unsafe_code)]
+#![allow(clippy::case_sensitive_file_extension_comparisons, reason = "names of libraries have one case")]
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
 
 use std::ffi::{CString, c_char, c_int, c_void};
@@ -224,7 +225,6 @@ impl Oracle {
         }
         Ok(Oracle { functions, _libraries: libraries })
     }
-
 
     fn open(&'static self, path: &Path, vocab_only: bool) -> Result<Model, String> {
         let name = c_path(path);

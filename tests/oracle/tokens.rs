@@ -35,11 +35,6 @@ impl Case {
     fn vocabulary(&self) -> Vocabulary {
         vocabulary(&Request { dir: &self.dir, rows: self.rows, config: &self.config, pre: None }).unwrap()
     }
-
-    /// The vocabulary in llama.cpp.
-    fn load(&self) -> Option<Model> {
-        load(&self.vocabulary())
-    }
 }
 
 fn load(vocabulary: &Vocabulary) -> Option<Model> {
@@ -235,8 +230,7 @@ fn the_stop_texts_are_where_llama_cpp_stops() {
         let Some(model) = load(&vocabulary) else { return };
         let tokens = vocabulary.kv.strings("tokenizer.ggml.tokens").unwrap();
         let stops = |(id, _): &(usize, &String)| model.ends(*id as i32);
-        let theirs: BTreeSet<&str> =
-            tokens.iter().enumerate().filter(stops).map(|(_, text)| text.as_str()).collect();
+        let theirs: BTreeSet<&str> = tokens.iter().enumerate().filter(stops).map(|(_, text)| text.as_str()).collect();
         let ours: BTreeSet<&str> = vocabulary.stop.iter().map(String::as_str).collect();
         assert_eq!(ours.difference(&theirs).next(), None, "{name}");
         // llama.cpp also stops at parts of a fill-in-the-middle prompt, and wherever "</s>" is a token, as markup has it.
