@@ -255,6 +255,18 @@ fn a_weight_that_is_no_number_is_refused_by_name() {
 }
 
 #[test]
+fn every_attack_ends_with_a_message_and_its_status() {
+    let attacks = root().join("fixtures/attacks");
+    let table: Value = serde_json::from_slice(&std::fs::read(attacks.join("expected.json")).unwrap()).unwrap();
+    for (name, expected) in table.as_object().unwrap() {
+        let (status, message) = fails(&["inspect", text(&attacks.join(name))]);
+        let wanted = if expected["kind"] == "unsupported" { 4 } else { 3 };
+        assert_eq!(status, wanted, "{name}: {message}");
+        assert!(message.contains(expected["says"].as_str().unwrap()), "{name}: {message}");
+    }
+}
+
+#[test]
 fn completions_and_man_pages_name_the_commands() {
     assert!(succeeds(&["completions", "bash"]).contains("quantize"));
     assert!(succeeds(&["man"]).contains("planish"));

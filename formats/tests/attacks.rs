@@ -150,7 +150,7 @@ fn truncation_anywhere_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let gguf_bytes = sound(&folder.path().join("m.gguf"));
     let safetensors_bytes = sound(&folder.path().join("m.safetensors"));
-    let torch_bytes = fs::read(attacks().join("../torch/test.pt")).unwrap();
+    let torch_bytes = fs::read(attacks().join("../torch/saved.pt")).unwrap();
     assert!(gguf::parse(&gguf_bytes).is_ok() && safetensors::parse(&safetensors_bytes).is_ok());
     assert!(torch::parse(&torch_bytes).is_ok());
     for n in 0..gguf_bytes.len() {
@@ -172,7 +172,7 @@ type Parse = fn(&[u8]) -> Option<Contents>;
 #[test]
 fn any_wrong_byte_is_harmless() {
     let folder = tempfile::tempdir().unwrap();
-    let torch_bytes = fs::read(attacks().join("../torch/test.pt")).unwrap();
+    let torch_bytes = fs::read(attacks().join("../torch/saved.pt")).unwrap();
     let cases: [(Vec<u8>, Parse); 3] = [
         (sound(&folder.path().join("m.gguf")), |bytes| gguf::parse(bytes).ok()),
         (sound(&folder.path().join("m.safetensors")), |bytes| safetensors::parse(bytes).ok()),

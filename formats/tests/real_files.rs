@@ -38,14 +38,20 @@ fn tiny_llama_opens() {
     assert!(look_at_all(&root().join("fixtures/tiny-llama")) > 10);
 }
 
-/// `torch.save({"test": torch.tensor([[1, 2, 3, 4], [5, 6, 7, 8]])})`, as PyTorch 2 wrote it for candle's tests.
+/// What `fixtures/make/torch_fixture.py` made PyTorch save.
 #[test]
 fn a_file_by_pytorch() {
-    let source = open(&root().join("fixtures/torch/test.pt")).unwrap();
-    let view = source.view("test").unwrap();
+    let source = open(&root().join("fixtures/torch/saved.pt")).unwrap();
+    let view = source.view("counts").unwrap();
     assert_eq!((view.info.storage, &view.info.shape[..]), (Storage::Plain(Dtype::I64), &[2, 4][..]));
     let values: Vec<i64> = view.bytes.as_chunks().0.iter().map(|&b| i64::from_le_bytes(b)).collect();
     assert_eq!(values, [1, 2, 3, 4, 5, 6, 7, 8]);
+    let table = source.view("table").unwrap();
+    assert_eq!((table.info.storage, &table.info.shape[..]), (Storage::Plain(Dtype::BF16), &[2, 4][..]));
+    let row = source.view("second_row").unwrap();
+    assert_eq!((&row.info.shape[..], row.bytes), (&[4][..], &table.bytes[8..]));
+    let bias = source.view("bias").unwrap();
+    assert_eq!(bias.bytes, [0.5f32.to_le_bytes(), (-0.25f32).to_le_bytes()].concat());
 }
 
 /// Every value type, version 2, an alignment of 64, a scalar, an empty tensor, and no padding at the end.
