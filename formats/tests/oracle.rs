@@ -1,5 +1,5 @@
 //! llama.cpp's own reader (libggml-base) sees in our files what we wrote, and refuses what we refuse.
-//! The libraries are found through PLANISH_ORACLE or `.oracle`; see CONTRIBUTING.md.
+//! The libraries are found through PLANISH_ORACLE or in `.oracle/llama`; see CONTRIBUTING.md.
 #![allow(unsafe_code, reason = "calls a C library")]
 
 use std::collections::BTreeSet;
@@ -29,10 +29,14 @@ impl Oracle {
     /// The library, if it is installed; fails if it must be.
     fn find() -> Option<Oracle> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let folder = std::env::var_os("PLANISH_ORACLE").map_or_else(|| root.join(".oracle"), PathBuf::from);
+        let folder = std::env::var_os("PLANISH_ORACLE").map_or_else(|| root.join(".oracle/llama"), PathBuf::from);
         let library = folder.join("libggml-base.so");
         if !library.exists() {
-            assert!(std::env::var_os("PLANISH_REQUIRE_ORACLE").is_none(), "{} is required", library.display());
+            assert!(
+                std::env::var_os("PLANISH_REQUIRE_ORACLE").is_none_or(|v| v != "1"),
+                "{} is required",
+                library.display()
+            );
             println!("skipped: oracle not installed");
             return None;
         }

@@ -99,7 +99,7 @@ pub(crate) fn stock() -> Option<&'static Stock> {
 
 fn folder() -> Option<PathBuf> {
     let given = env::var_os("PLANISH_ORACLE").map(PathBuf::from);
-    given.or_else(|| Some(Path::new(env!("CARGO_MANIFEST_DIR")).join(".oracle"))).filter(|f| f.is_dir())
+    given.or_else(|| Some(Path::new(env!("CARGO_MANIFEST_DIR")).join(".oracle/llama"))).filter(|f| f.is_dir())
 }
 
 impl Stock {
