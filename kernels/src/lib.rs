@@ -8,5 +8,5 @@ mod finite;
 mod isa;
 mod lanes;
 
-pub use finite::first_non_finite;
+pub use finite::{first_beyond, first_non_finite};
 pub use isa::Isa;

@@ -63,7 +63,7 @@ fn overview(checkpoint: &Checkpoint, about: &Description) -> Vec<(&'static str, 
         .collect();
     let mut rows = vec![
         ("model", checkpoint.path.display().to_string()),
-        ("files", format!("{}, {} of tensors", checkpoint.source.files().len(), show::bytes(about.bytes))),
+        ("files", format!("{} with {} of tensors", checkpoint.source.files().len(), show::bytes(about.bytes))),
         ("architecture", about.class.clone().unwrap_or_else(|| "(not named)".to_owned())),
         (
             "weights",

@@ -1,10 +1,12 @@
 //! `planish plan`: what `quantize` would do to each tensor.
 
 use planish::plan::{Job, Why, default_output};
+use planish::run::buffer_bytes;
 use planish_formats::{Layout, gguf};
 use serde_json::{Value, json};
 
 use super::options::{Source, Types, recipe};
+use super::quantize::threads;
 use super::show::{self, Out};
 
 /// Show what quantize would do to each tensor, with sizes, fallbacks and memory. Reads no weight.
@@ -41,7 +43,10 @@ fn text(job: &Job, layout: &Layout) -> String {
         .collect();
     let mut text = show::table(&["tensor", "shape", "from", "to", ">size", "why"], &rows);
     text.push('\n');
-    text.push_str(&summary(job, layout.bytes()));
+    let mut rows = summary(job, layout.bytes());
+    let buffers = show::bytes(buffer_bytes(&job.tensors, threads(None)));
+    rows.push(("memory", format!("{buffers} of buffers, beside the tokenizer and the page cache")));
+    text.push_str(&show::facts(&rows));
     text
 }
 
@@ -61,18 +66,18 @@ fn why(why: &Why) -> String {
 }
 
 /// The few lines that `plan` and `quantize` both end with.
-pub(crate) fn summary(job: &Job, file_bytes: u64) -> String {
+pub(crate) fn summary(job: &Job, file_bytes: u64) -> Vec<(&'static str, String)> {
     let types: Vec<String> = (job.histogram().into_iter())
         .map(|(ty, count, bytes)| format!("{} x {count} ({})", ty.name(), show::bytes(bytes)))
         .collect();
-    show::facts(&[
+    vec![
         ("architecture", job.architecture.clone()),
         ("weights", show::count(job.weights())),
         ("mix", job.recipe.name.clone()),
         ("types", types.join(", ")),
         ("source", show::bytes(job.checkpoint.tensor_bytes())),
         ("release", format!("{} ({:.2} bits a weight)", show::bytes(file_bytes), job.bits_per_weight())),
-    ])
+    ]
 }
 
 fn json(job: &Job, layout: &Layout) -> Value {
@@ -93,6 +98,7 @@ fn json(job: &Job, layout: &Layout) -> Value {
     let files: Vec<Value> = layout.files().map(|(path, bytes)| json!({"path": path, "bytes": bytes})).collect();
     let mut value = summary_json(job);
     value["files"] = files.into();
+    value["buffer_bytes"] = buffer_bytes(&job.tensors, threads(None)).into();
     value["tensors"] = tensors.into();
     value
 }

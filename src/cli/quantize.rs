@@ -87,15 +87,12 @@ pub(crate) fn execute(job: &Job, split_max_size: Option<u64>, target: &Target, o
     out.result(
         || {
             let speed = job.checkpoint.tensor_bytes() as f64 / seconds;
-            let mut text = summary(job, outcome.bytes);
-            let mut rows = vec![
-                ("time", format!("{seconds:.2} s, {} read a second", show::bytes(speed as u64))),
-                ("memory", format!("{} beside the page cache", show::bytes(outcome.peak_anon_bytes))),
-            ];
+            let mut rows = summary(job, outcome.bytes);
+            rows.push(("time", format!("{seconds:.2} s, {} read a second", show::bytes(speed as u64))));
+            rows.push(("memory", format!("{} beside the page cache", show::bytes(outcome.peak_anon_bytes))));
             rows.extend(outcome.files.iter().map(|file| ("written", file.display().to_string())));
             rows.extend(modelfile.iter().map(|file| ("modelfile", file.display().to_string())));
-            text.push_str(&show::facts(&rows));
-            text
+            show::facts(&rows)
         },
         || {
             let mut value = summary_json(job);

@@ -8,4 +8,4 @@ mod quantize;
 pub use error::{Error, Result};
 pub use gather::{Scratch, Weight};
 pub use memory::PeakAnon;
-pub use quantize::{Outcome, Run, check_room, quantize};
+pub use quantize::{Outcome, Run, buffer_bytes, check_room, quantize};
