@@ -35,6 +35,8 @@ pub(crate) trait Lanes: Copy {
     fn load_f16(self, v: &[u16; LANES]) -> Self::F;
     /// `out[i]` gets `src[lane * stride + i]` in each lane.
     fn transpose(self, src: &[f32], stride: usize, out: &mut [Row; LANES]);
+    /// Runs part of a job as a function of its own, which all callers share.
+    fn apart<J: Job>(self, job: J) -> J::Out;
 }
 
 /// Sixteen `f32`.
@@ -79,11 +81,6 @@ pub(crate) trait Vector:
 pub(crate) trait Mask: Copy + BitAnd<Output = Self> {
     /// Lane 0 in the lowest bit.
     fn bits(self) -> u16;
-
-    #[inline(always)]
-    fn any(self) -> bool {
-        self.bits() != 0
-    }
 }
 
 /// `std::array::from_fn`, but inlined without fail: what is not inlined is not compiled for the instruction set.

@@ -2,7 +2,7 @@
 
 use std::ops::{Add, BitAnd, Div, Mul, Sub};
 
-use super::{LANES, Lanes, Mask, Row, Vector, each};
+use super::{Job, LANES, Lanes, Mask, Row, Vector, each};
 use crate::block::half::{f16_bits, f16_value};
 
 /// Adding it to a number below 2^22 rounds to an integer, ties to even.
@@ -17,8 +17,18 @@ pub(super) struct PlainF([f32; LANES]);
 #[derive(Clone, Copy)]
 pub(super) struct PlainMask([bool; LANES]);
 
+#[inline(never)]
+fn run<J: Job>(job: J) -> J::Out {
+    job.run(Plain)
+}
+
 impl Lanes for Plain {
     type F = PlainF;
+
+    #[inline(always)]
+    fn apart<J: Job>(self, job: J) -> J::Out {
+        run(job)
+    }
 
     #[inline(always)]
     fn splat(self, v: f32) -> PlainF {
