@@ -23,12 +23,10 @@ pub(crate) fn f16_bits(v: f32) -> u16 {
 pub(crate) fn f16_value(bits: u16) -> f32 {
     let sign = u32::from(bits & 0x8000) << 16;
     let size = u32::from(bits & 0x7fff) << 13;
-    let value = if size > 0x0f80_0000 {
-        f32::from_bits(size | 0x7fc0_0000)
-    } else if size == 0x0f80_0000 {
-        f32::INFINITY
-    } else {
+    let value = if size < 0x0f80_0000 {
         f32::from_bits(size) * f32::from_bits(0x7780_0000) // 2^112
+    } else {
+        f32::from_bits(size | 0x7f80_0000 | u32::from(size > 0x0f80_0000) << 22)
     };
     f32::from_bits(value.to_bits() | sign)
 }
