@@ -5,6 +5,9 @@
 
 pub mod block;
 pub mod cpu;
+mod finite;
 mod isa;
+mod lanes;
 
+pub use finite::first_non_finite;
 pub use isa::Isa;

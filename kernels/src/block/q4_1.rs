@@ -1,0 +1,72 @@
+//! Q4_1: 32 four-bit codes and a scale and a minimum. 5 bits a weight.
+
+use bytemuck::{Pod, Zeroable};
+
+use super::codec::{Block, Input, decode_blocks};
+use super::half::{f16_bits, f16_value};
+use super::search::affine::{self, Trials};
+use super::search::{Fit, Levels};
+use super::small::{Codes, LEN, Weighted, encode_weighted, halves, inverse, joined, pack_nibbles, range, unpack};
+use crate::lanes::{Lanes, Row, Vector};
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct Layout {
+    d: u16,
+    min: u16,
+    codes: [u8; 16],
+}
+const _: () = assert!(size_of::<Layout>() == 20);
+
+pub(super) struct Q4_1;
+
+impl Block for Q4_1 {
+    const NAME: &'static str = "Q4_1";
+    const LEN: usize = LEN;
+    const BYTES: usize = size_of::<Layout>();
+    const FALLBACK: Option<&'static str> = Some("F16");
+    const WEIGHS: bool = true;
+    const TOLERANCE: f32 = 0.09;
+
+    #[inline(always)]
+    fn encode<L: Lanes>(lanes: L, input: &Input<'_>, out: &mut [u8]) {
+        if let Some(importance) = input.importance {
+            return encode_weighted::<L, Self>(lanes, input, importance, out, Self::BYTES);
+        }
+        for (x, out) in input.values.as_chunks().0.iter().zip(out.as_chunks_mut::<{ Self::BYTES }>().0) {
+            let (min, max) = range(lanes, x);
+            let d = (max - min) / 15.0;
+            let (inv, low, half) = (lanes.splat(inverse(d)), lanes.splat(min), lanes.splat(0.5));
+            let codes = joined(halves(lanes, x).map(|x| ((x - low) * inv + half).to_bytes()))
+                .map(|code| (code as i8).min(15) as u8);
+            *out = bytemuck::cast(pack(d, min, &codes));
+        }
+    }
+
+    #[inline(always)]
+    fn decode<L: Lanes>(_: L, bytes: &[u8], out: &mut [f32]) {
+        decode_blocks(bytes, out, |block: Layout, out: &mut [f32; LEN]| {
+            let (d, min) = (f16_value(block.d), f16_value(block.min));
+            *out = unpack(&block.codes, [0; 4]).map(|code| f32::from(code) * d + min);
+        });
+    }
+}
+
+impl Weighted for Q4_1 {
+    const LEVELS: Levels = Levels::from_zero(15);
+
+    #[inline(always)]
+    fn search<L: Lanes>(lanes: L, x: &[Row; LEN], w: &[Row; LEN], scratch: &mut [Row; LEN]) -> Fit<L::F> {
+        affine::search(lanes, x, w, Trials::weighted(15), scratch).0
+    }
+
+    #[inline(always)]
+    fn write(scale: f32, min: f32, codes: &Codes, out: &mut [u8]) {
+        out.copy_from_slice(bytemuck::bytes_of(&pack(scale, -min, codes)));
+    }
+}
+
+#[inline(always)]
+fn pack(d: f32, min: f32, codes: &Codes) -> Layout {
+    Layout { d: f16_bits(d), min: f16_bits(min), codes: pack_nibbles(codes) }
+}

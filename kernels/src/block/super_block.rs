@@ -1,0 +1,241 @@
+//! The k-quants' way through rows: super-blocks of 256 in batches of sixteen.
+//!
+//! Sub-blocks are searched sixteen at a time (one or two super-blocks, a sub-block a lane); what belongs to whole
+//! super-blocks (mean squares, codes for the scales) is done sixteen super-blocks at a time, a super-block a lane.
+
+use super::codec::Input;
+use super::search::{Fit, Levels, kept_codes, nearest_codes, scales, step};
+use super::weights::{columns, square_sums, transposed, weigh};
+use crate::lanes::{LANES, Lanes, Row, Vector};
+
+/// Elements of a super-block.
+pub(super) const SUPER: usize = 256;
+
+/// A number for each sub-block of a batch, by super-block.
+#[repr(align(64))]
+pub(super) struct PerSub(pub(super) [f32; SUPER]);
+
+/// What the searches found in a batch.
+pub(super) struct Fits {
+    pub(super) scale: PerSub,
+    pub(super) min: PerSub,
+    inv: PerSub,
+    origin: PerSub,
+    /// Sums of the weights.
+    pub(super) weight: PerSub,
+}
+
+/// The codes of one super-block.
+pub(super) type Codes = [u8; SUPER];
+
+/// A k-quant with sub-blocks of `N` elements.
+pub(super) trait Searched<const N: usize> {
+    const LEVELS: Levels;
+    /// Importance is weighed by `sqrt(this * mean square + x * x)`.
+    const LEVEL_FACTOR: f32;
+
+    /// Sub-block weights where there is no importance.
+    fn plain_weights<L: Lanes>(lanes: L, x: &[Row; N], w: &mut [Row; N]);
+
+    /// Turns importance into weights; `mean_square` is each lane's super-block's.
+    fn weights<L: Lanes>(lanes: L, mean_square: L::F, x: &[Row; N], w: &mut [Row; N]) {
+        weigh(lanes, mean_square, x, w);
+    }
+
+    /// The search of sixteen sub-blocks, and their sums of weights.
+    fn search<L: Lanes>(
+        lanes: L,
+        x: &[Row; N],
+        w: &[Row; N],
+        weighted: bool,
+        scratch: &mut [Row; N],
+    ) -> (Fit<L::F>, L::F);
+
+    /// Writes the super-blocks of a batch.
+    fn finish<L: Lanes>(lanes: L, x: &[f32], fits: &Fits, weighted: bool, out: &mut [u8]);
+}
+
+/// Encodes all rows of a k-quant.
+#[inline(always)]
+pub(super) fn encode<L: Lanes, B: Searched<N>, const N: usize>(
+    lanes: L,
+    input: &Input<'_>,
+    out: &mut [u8],
+    block_bytes: usize,
+) {
+    const BATCH: usize = LANES * SUPER;
+    let weighted = input.importance.is_some();
+    let empty = || PerSub([0.0; SUPER]);
+    let mut fits = Fits { scale: empty(), min: empty(), inv: empty(), origin: empty(), weight: empty() };
+    let batches = input.values.chunks(BATCH).zip(out.chunks_mut(LANES * block_bytes));
+    for (batch, (x, out)) in batches.enumerate() {
+        let squares = if weighted { square_sums(lanes, x, SUPER) } else { [0.0; LANES] };
+        for (group, values) in x.chunks(LANES * N).enumerate() {
+            let start = group * LANES * N;
+            let square = |lane| squares[(start + lane * N) / SUPER % LANES];
+            let mean_squares = std::array::from_fn(|lane| B::LEVEL_FACTOR * square(lane) / SUPER as f32);
+            let columns = input.importance.map(|w| (w, batch * BATCH + start));
+            let (fit, weight) = search_group::<L, B, N>(lanes, values, columns, &mean_squares);
+            let at = group * LANES;
+            for (found, kept) in [
+                (fit.scale, &mut fits.scale),
+                (fit.min, &mut fits.min),
+                (fit.inv, &mut fits.inv),
+                (fit.origin, &mut fits.origin),
+                (weight, &mut fits.weight),
+            ] {
+                found.store(&mut kept.0.as_chunks_mut::<LANES>().0[at / LANES]);
+            }
+        }
+        B::finish(lanes, x, &fits, weighted, out);
+    }
+}
+
+/// Searches sixteen sub-blocks; missing ones count as zeros. `columns` is the importance and the place of `values` in
+/// the rows.
+#[inline(always)]
+fn search_group<L: Lanes, B: Searched<N>, const N: usize>(
+    lanes: L,
+    values: &[f32],
+    importance: Option<(&[f32], usize)>,
+    mean_squares: &[f32; LANES],
+) -> (Fit<L::F>, L::F) {
+    let (mut x, mut w, mut scratch) = ([Row::default(); N], [Row::default(); N], [Row::default(); N]);
+    let mut natural = [0.0; 2 * SUPER];
+    let natural = &mut natural[..LANES * N];
+    if values.len() == LANES * N {
+        transposed(lanes, values, &mut x);
+    } else {
+        natural[..values.len()].copy_from_slice(values);
+        transposed(lanes, natural, &mut x);
+    }
+    if let Some((importance, start)) = importance {
+        columns(importance, start, natural);
+        transposed(lanes, natural, &mut w);
+        B::weights(lanes, lanes.load(mean_squares), &x, &mut w);
+    } else {
+        B::plain_weights(lanes, &x, &mut w);
+    }
+    B::search(lanes, &x, &w, importance.is_some(), &mut scratch)
+}
+
+impl Fits {
+    /// Row `j` of the result: sub-block `j` of each super-block.
+    #[inline(always)]
+    pub(super) fn by_super_block<L: Lanes>(lanes: L, of: &PerSub, subs: usize) -> [Row; LANES] {
+        let mut rows = [Row::default(); LANES];
+        if subs == LANES {
+            lanes.transpose(&of.0, LANES, &mut rows);
+        } else {
+            for (lane, values) in of.0.chunks(subs).take(LANES).enumerate() {
+                for (row, value) in rows.iter_mut().zip(values) {
+                    row.0[lane] = *value;
+                }
+            }
+        }
+        rows
+    }
+
+    /// The codes of super-block `s`, given each sub-block's step and minimum: the nearest ones, or where the step is
+    /// zero those that the search left.
+    #[inline(always)]
+    pub(super) fn codes<L: Lanes, const N: usize>(
+        &self,
+        lanes: L,
+        s: usize,
+        x: &[f32],
+        levels: Levels,
+        step_and_min: impl Fn(usize) -> (f32, f32),
+    ) -> Codes {
+        let mut codes = [0; SUPER];
+        let chunks = x.as_chunks::<LANES>().0.iter().zip(codes.as_chunks_mut::<LANES>().0);
+        for (i, (x, codes)) in chunks.enumerate() {
+            let sub = i * LANES / N;
+            let (step, min) = step_and_min(sub);
+            let at = s * (SUPER / N) + sub;
+            *codes = if step == 0.0 {
+                kept_codes(lanes, x, self.inv.0[at], self.origin.0[at], levels)
+            } else {
+                nearest_codes(lanes, x, step, min, levels)
+            };
+        }
+        codes
+    }
+}
+
+/// The numbers that an affine super-block stores.
+pub(super) struct AffineParts {
+    /// Half-precision bits of the scales' scale and of the minima's.
+    pub(super) d: u16,
+    pub(super) dmin: u16,
+    /// A code a sub-block.
+    pub(super) scales: [u8; LANES],
+    pub(super) mins: [u8; LANES],
+    pub(super) codes: Codes,
+}
+
+/// Writes a batch of super-blocks whose sub-blocks have a scale and a minimum, with codes `0 ..= high` for both.
+#[inline(always)]
+pub(super) fn finish_affine<L: Lanes, const N: usize>(
+    lanes: L,
+    x: &[f32],
+    fits: &Fits,
+    weighted: bool,
+    levels: Levels,
+    high: f32,
+    mut write: impl FnMut(usize, &AffineParts),
+) {
+    let subs = SUPER / N;
+    let scale = &Fits::by_super_block(lanes, &fits.scale, subs)[..subs];
+    let min = &Fits::by_super_block(lanes, &fits.min, subs)[..subs];
+    let (mut scale_codes, mut min_codes) = ([Row::default(); LANES], [Row::default(); LANES]);
+    let (d, dmin) = if weighted {
+        let w = &Fits::by_super_block(lanes, &fits.weight, subs)[..subs];
+        let d = scales::search(lanes, scale, w, high, &mut scale_codes);
+        (d, scales::search(lanes, min, w, high, &mut min_codes))
+    } else {
+        (scales::by_max(lanes, scale, high, &mut scale_codes), scales::by_max(lanes, min, high, &mut min_codes))
+    };
+    let (mut d_bits, mut dmin_bits) = ([0; LANES], [0; LANES]);
+    d.store_f16(&mut d_bits);
+    dmin.store_f16(&mut dmin_bits);
+    let by_sub = |rows: [Row; LANES]| rows.map(|row| lanes.load(&row.0).to_bytes());
+    let (scale_codes, min_codes) = (by_sub(scale_codes), by_sub(min_codes));
+    for (s, x) in x.chunks_exact(SUPER).enumerate() {
+        let (d, dmin) = (d_bits[s], dmin_bits[s]);
+        let (scales, mins) = (scale_codes.map(|row| row[s]), min_codes.map(|row| row[s]));
+        let step_and_min = |sub: usize| (step(d, scales[sub] as i8), step(dmin, mins[sub] as i8));
+        let codes = fits.codes::<L, N>(lanes, s, x, levels, step_and_min);
+        write(s, &AffineParts { d, dmin, scales, mins, codes });
+    }
+}
+
+/// Four codes of two bits a byte: byte `l` of a half holds elements `l`, `l + 32`, `l + 64`, `l + 96`.
+#[inline(always)]
+pub(super) fn pack_two_bits(codes: &Codes, out: &mut [u8; 64]) {
+    for (codes, out) in codes.as_chunks::<128>().0.iter().zip(out.as_chunks_mut::<32>().0) {
+        for (l, out) in out.iter_mut().enumerate() {
+            *out = codes[l] & 3 | (codes[l + 32] & 3) << 2 | (codes[l + 64] & 3) << 4 | (codes[l + 96] & 3) << 6;
+        }
+    }
+}
+
+/// Two low nibbles a byte: byte `l` of each 32 holds elements `l` and `l + 32` of its 64.
+#[inline(always)]
+pub(super) fn pack_nibbles(codes: &Codes, out: &mut [u8; 128]) {
+    for (codes, out) in codes.as_chunks::<64>().0.iter().zip(out.as_chunks_mut::<32>().0) {
+        for (l, out) in out.iter_mut().enumerate() {
+            *out = codes[l] & 15 | codes[l + 32] << 4;
+        }
+    }
+}
+
+/// One bit of each code: bit `i` of byte `l` is of element `32 * i + l`.
+#[inline(always)]
+pub(super) fn pack_bits(codes: &Codes, bit: u8, out: &mut [u8; 32]) {
+    for (i, codes) in codes.as_chunks::<32>().0.iter().enumerate() {
+        for (code, out) in codes.iter().zip(&mut *out) {
+            *out |= (code >> bit & 1) << i;
+        }
+    }
+}

@@ -1,0 +1,4 @@
+#[test]
+fn nothing() {
+    assert_eq!(super::edits("kitten", "sitting"), 3);
+}
