@@ -1,5 +1,7 @@
 //! What can be wrong with a configuration, a program or a checkpoint's list of tensors.
 
+use planish_formats::Kind;
+
 /// The result of this module's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -88,6 +90,22 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the checkpoint is at fault, or asks for what is not supported.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Error::UnknownArchitecture { .. }
+            | Error::UnknownKeys { .. }
+            | Error::NotInGguf { .. }
+            | Error::UnexpectedTensors { .. } => Kind::Unsupported,
+            Error::NoArchitecture
+            | Error::MissingKey { .. }
+            | Error::BadValue { .. }
+            | Error::Width { .. }
+            | Error::MissingTensors { .. }
+            | Error::Shape { .. } => Kind::Bad,
+        }
+    }
+
     /// What the user can do about it.
     pub fn hint(&self) -> &'static str {
         match self {
