@@ -135,7 +135,7 @@ pub(super) fn activation(r: &mut ConfigReader, key: &str, default: Activation) -
 pub(super) fn head(r: &mut ConfigReader, tied: bool) -> Result<Head> {
     let tied = r.flag("tie_word_embeddings", tied)?;
     Ok(match r.class() {
-        Some(class) if class.ends_with("Model") => Head::None,
+        Some(class) if class.ends_with("Model") && !class.ends_with("LMHeadModel") => Head::None,
         _ if tied => Head::Tied,
         _ => Head::Own,
     })

@@ -26,15 +26,6 @@ pub fn activate(isa: Isa, activation: Activation, x: &mut [f32]) {
     x.par_chunks_mut(CHUNK).for_each(|x| one(isa, activation, x));
 }
 
-/// `gate = activation(gate) * up`.
-pub fn activate_gated(isa: Isa, activation: Activation, gate: &mut [f32], up: &[f32]) {
-    assert_eq!(gate.len(), up.len(), "activate_gated: gate and up");
-    gate.par_chunks_mut(CHUNK).zip(up.par_chunks(CHUNK)).for_each(|(gate, up)| {
-        one(isa, activation, gate);
-        scale(isa, gate, up);
-    });
-}
-
 fn one(isa: Isa, activation: Activation, x: &mut [f32]) {
     match activation {
         Activation::Silu => silu(isa, x),
@@ -78,12 +69,6 @@ each_isa! {
         for x in x.iter_mut() {
             *x = if *x < 0.0 { 0.0 } else { *x };
         }
-    }
-}
-
-each_isa! {
-    fn scale(x: &mut [f32], by: &[f32]) {
-        x.iter_mut().zip(by).for_each(|(x, by)| *x *= by);
     }
 }
 
@@ -131,14 +116,5 @@ mod tests {
             }
             assert!(results.iter().all(|y| y == &results[0]), "{activation:?} differs between instruction sets");
         }
-    }
-
-    #[test]
-    fn gated_is_the_product() {
-        let (mut gate, up) = (vec![1.0, -2.0, 3.0], vec![4.0, 5.0, -6.0]);
-        let mut plain = gate.clone();
-        activate(Isa::detected(), Activation::Silu, &mut plain);
-        activate_gated(Isa::detected(), Activation::Silu, &mut gate, &up);
-        assert_eq!(gate, [plain[0] * 4.0, plain[1] * 5.0, plain[2] * -6.0]);
     }
 }

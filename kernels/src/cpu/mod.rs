@@ -8,6 +8,7 @@
 
 mod act;
 mod attend;
+mod combine;
 mod embed;
 mod exp;
 mod gemm;
@@ -19,8 +20,9 @@ mod rope;
 #[cfg(test)]
 mod testing;
 
-pub use act::{Activation, activate, activate_gated};
+pub use act::{Activation, activate};
 pub use attend::{Attention, attend};
+pub use combine::{add, multiply};
 pub use embed::embed;
 pub use gram::gram;
 pub use head::{Drift, Likelihood};
