@@ -1,14 +1,15 @@
 //! The executor against logits that transformers computed in f32, from the checkpoint as it lies in the folder and from
 //! the tensors that its GGUF would have.
 
+mod support;
+
 use std::path::{Path, PathBuf};
 
-use planish::checkpoint::read_json;
-use planish::model::{Model, Objective, architecture};
+use planish::model::{Model, Objective};
 use planish::run::executor::{Executor, Settings};
-use planish::run::{Scratch, Weight};
-use planish_formats::{Dtype, GgmlType, Info, Meta, Result, Source, Storage, View};
-use planish_kernels::{Isa, block};
+use planish_formats::{Dtype, GgmlType, Source, Storage};
+use planish_kernels::Isa;
+use support::Released;
 
 const TOLERANCE: f32 = 1e-3;
 
@@ -35,11 +36,7 @@ fn cases() -> Vec<Case> {
 
 fn case(folder: &Path) -> Case {
     let name = folder.file_name().expect("a name").to_string_lossy().into_owned();
-    let config = read_json(&folder.join("config.json")).expect("config.json");
-    let architecture = architecture(&config).expect("an architecture");
-    let settings = architecture.config(&config).expect("a configuration");
-    let source = planish_formats::open(&folder.join("model.safetensors")).expect("weights");
-    let model = architecture.program(&settings, |tensor| source.info(tensor).is_some()).expect("a program");
+    let (source, model) = support::open(folder);
     let golden = planish_formats::open(&folder.join("logits.safetensors")).expect("logits");
     let ids = golden.view("ids").expect("ids").bytes.as_chunks::<8>().0.iter();
     let expected = match model.objective {
@@ -122,59 +119,11 @@ fn the_same_bits_however_they_are_made() {
     }
 }
 
-/// The tensors of the case's GGUF, made in memory.
-struct Released {
-    infos: Vec<Info>,
-    data: Vec<Vec<u8>>,
-    meta: Meta,
-}
-
-impl Released {
-    fn new(case: &Case, storage: Storage) -> Released {
-        let mut released = Released { infos: vec![], data: vec![], meta: Meta::Strings(Default::default()) };
-        for (_, param) in case.model.params() {
-            if released.infos.iter().any(|info| info.name == param.name) {
-                continue;
-            }
-            let gather = param.in_gguf();
-            let weight = Weight::new(case.source.as_ref(), &gather, &param.shape).expect("a weight");
-            let mut values = vec![0.0; weight.rows * weight.cols];
-            weight.read(Isa::Scalar, 0..weight.rows, &mut Scratch::default(), &mut values).expect("values");
-            let storage = if param.shape.len() == 2 { storage } else { Storage::Plain(Dtype::F32) };
-            let codec = block::codec(storage.name()).expect("a codec");
-            let mut bytes = vec![0; storage.bytes(&param.shape).expect("whole blocks")];
-            codec.encode(Isa::Scalar, &values, *param.shape.last().expect("a row"), None, &mut bytes);
-            released.infos.push(Info { name: param.name.clone(), storage, shape: param.shape.clone() });
-            released.data.push(bytes);
-        }
-        released
-    }
-}
-
-impl Source for Released {
-    fn infos(&self) -> &[Info] {
-        &self.infos
-    }
-
-    fn view(&self, name: &str) -> Result<View<'_>> {
-        let at = self.infos.iter().position(|info| info.name == name).expect("only what the program names");
-        Ok(View { info: &self.infos[at], bytes: &self.data[at] })
-    }
-
-    fn meta(&self) -> &Meta {
-        &self.meta
-    }
-
-    fn files(&self) -> &[PathBuf] {
-        &[]
-    }
-}
-
 #[test]
 fn the_ggufs_tensors_give_the_same_logits() {
     for case in &cases() {
         let run = |storage| {
-            let released = Released::new(case, storage);
+            let released = Released::new(&case.model, case.source.as_ref(), |_| storage);
             let model = case.model.clone().over_gguf();
             outputs(&model, &released, &case.ids, case.ids.len(), 40, Settings::default())
         };
