@@ -30,7 +30,7 @@ pub fn interval(sequences: &[(f64, usize)], seed: u64) -> Interval {
             let (mut sum, mut count) = (0.0, 0);
             for _ in sequences {
                 // The high half of the product is even over the range.
-                let at = (u128::from(next()) * sequences.len() as u128 >> 64) as usize;
+                let at = ((u128::from(next()) * sequences.len() as u128) >> 64) as usize;
                 sum += sequences[at].0;
                 count += sequences[at].1;
             }

@@ -23,19 +23,26 @@ macro_rules! micro {
         impl $name {
             #[target_feature(enable = $feature)]
             unsafe fn multiply(words: usize, a: *const u32, b: *const u32, c: *mut f32, stride: usize, add: bool) {
+                // SAFETY: the caller of `tile` vouches for the panels. Whole rows of them leave nothing to check or to
+                // compute in the loop, with debug assertions either.
+                let (a, b) = unsafe {
+                    (
+                        std::slice::from_raw_parts(a.cast::<[u32; $mr]>(), words),
+                        std::slice::from_raw_parts(b.cast::<[[u32; $lanes]; $nr / $lanes]>(), words),
+                    )
+                };
                 let mut sums = [[$zero(); $nr / $lanes]; $mr];
-                // SAFETY: the caller of `tile` vouches for the panels and the tile.
-                unsafe {
-                    for w in 0..words {
-                        let (a, b) = (a.add(w * $mr), b.add(w * $nr));
-                        let columns: [_; $nr / $lanes] = std::array::from_fn(|j| $load(b.add(j * $lanes)));
-                        for (i, sums) in sums.iter_mut().enumerate() {
-                            let a = $splat(*a.add(i));
-                            for (sum, &b) in sums.iter_mut().zip(&columns) {
-                                *sum = $mul_add(a, b, *sum);
-                            }
+                for (a, b) in a.iter().zip(b) {
+                    let columns = b.each_ref().map(|b| $load(b));
+                    for (sums, &a) in sums.iter_mut().zip(a) {
+                        let a = $splat(a);
+                        for (sum, &b) in sums.iter_mut().zip(&columns) {
+                            *sum = $mul_add(a, b, *sum);
                         }
                     }
+                }
+                // SAFETY: the caller vouches for the tile.
+                unsafe {
                     for (i, sums) in sums.iter().enumerate() {
                         for (j, &sum) in sums.iter().enumerate() {
                             let c = c.add(i * stride + j * $lanes);
@@ -113,9 +120,9 @@ fn splat8(word: u32) -> __m256 {
 
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn load8(from: *const u32) -> __m256 {
-    // SAFETY: a panel's row, vouched for by the caller.
-    unsafe { _mm256_loadu_ps(from.cast()) }
+fn load8(from: &[u32; 8]) -> __m256 {
+    // SAFETY: that many words.
+    unsafe { _mm256_loadu_ps(from.as_ptr().cast()) }
 }
 
 #[inline]
@@ -126,9 +133,9 @@ fn splat16(word: u32) -> __m512 {
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-unsafe fn load16(from: *const u32) -> __m512 {
-    // SAFETY: a panel's row, vouched for by the caller.
-    unsafe { _mm512_loadu_ps(from.cast()) }
+fn load16(from: &[u32; 16]) -> __m512 {
+    // SAFETY: that many words.
+    unsafe { _mm512_loadu_ps(from.as_ptr().cast()) }
 }
 
 #[inline]
@@ -139,9 +146,9 @@ fn splat_pairs(word: u32) -> __m512i {
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-unsafe fn load_pairs(from: *const u32) -> __m512i {
-    // SAFETY: a panel's row, vouched for by the caller.
-    unsafe { _mm512_loadu_si512(from.cast()) }
+fn load_pairs(from: &[u32; 16]) -> __m512i {
+    // SAFETY: that many words.
+    unsafe { _mm512_loadu_si512(from.as_ptr().cast()) }
 }
 
 #[inline]
