@@ -121,8 +121,8 @@ fn splat8(word: u32) -> __m256 {
 #[inline]
 #[target_feature(enable = "avx2")]
 fn load8(from: &[u32; 8]) -> __m256 {
-    // SAFETY: that many words.
-    unsafe { _mm256_loadu_ps(from.as_ptr().cast()) }
+    // SAFETY: as many bits, of which any pattern will do. The intrinsic would bring its debug checks into the loop.
+    unsafe { std::mem::transmute::<[u32; 8], __m256>(*from) }
 }
 
 #[inline]
@@ -134,8 +134,8 @@ fn splat16(word: u32) -> __m512 {
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn load16(from: &[u32; 16]) -> __m512 {
-    // SAFETY: that many words.
-    unsafe { _mm512_loadu_ps(from.as_ptr().cast()) }
+    // SAFETY: as many bits, of which any pattern will do. The intrinsic would bring its debug checks into the loop.
+    unsafe { std::mem::transmute::<[u32; 16], __m512>(*from) }
 }
 
 #[inline]
@@ -147,8 +147,8 @@ fn splat_pairs(word: u32) -> __m512i {
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn load_pairs(from: &[u32; 16]) -> __m512i {
-    // SAFETY: that many words.
-    unsafe { _mm512_loadu_si512(from.as_ptr().cast()) }
+    // SAFETY: as many bits, of which any pattern will do. The intrinsic would bring its debug checks into the loop.
+    unsafe { std::mem::transmute::<[u32; 16], __m512i>(*from) }
 }
 
 #[inline]
