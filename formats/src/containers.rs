@@ -4,15 +4,17 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::map::beginning;
+use crate::map::Map;
 use crate::{Error, Result, Source, gguf, numbered, safetensors, torch};
 
 /// A format to open checkpoints from.
 pub struct Container {
     /// Its name, as reports use it.
     pub name: &'static str,
-    /// Whether a file is meant to be one, by its first bytes or, failing these, its name.
-    pub recognises: fn(&Path) -> bool,
+    /// Whether a file that begins with these bytes is one.
+    pub begins: fn(&[u8]) -> bool,
+    /// How the names end of files that are meant to be one, asked when no beginning is known.
+    pub names_end: &'static [&'static str],
     /// Names of the files to open in a folder: earlier ones win, `*` stands for anything.
     pub looks_for: &'static [&'static str],
     /// Opens one file, with the others that it names.
@@ -30,8 +32,11 @@ pub fn open(path: &Path) -> Result<Box<dyn Source>> {
         return open_folder(path);
     }
     // Missing files, empty files and git-LFS pointers are named as such before any format is guessed.
-    drop(crate::map::Map::open(path)?);
-    match CONTAINERS.iter().find(|container| (container.recognises)(path)) {
+    let map = Map::open(path)?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+    let by_bytes = CONTAINERS.iter().find(|container| (container.begins)(&map));
+    let by_name = || CONTAINERS.iter().find(|container| container.names_end.iter().any(|end| name.ends_with(end)));
+    match by_bytes.or_else(by_name) {
         Some(container) => (container.open)(path),
         None => Err(unrecognised(path)),
     }
@@ -86,9 +91,4 @@ fn matches(pattern: &str, name: &str) -> bool {
 fn unrecognised(path: &Path) -> Error {
     let looked_for: Vec<&str> = CONTAINERS.iter().flat_map(|c| c.looks_for).copied().collect();
     Error::Unrecognised { path: path.to_owned(), looked_for: looked_for.join(", ") }
-}
-
-/// Whether a file starts with these bytes, or has this extension.
-pub(crate) fn starts_or_ends(path: &Path, start: &[u8], extension: &str) -> bool {
-    beginning(path, start.len() as u64) == start || path.extension().is_some_and(|e| e.eq_ignore_ascii_case(extension))
 }

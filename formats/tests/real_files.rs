@@ -1,9 +1,9 @@
-//! Files that other programs wrote. What is not installed is skipped, loudly.
+//! Files that this crate did not write. What is not installed is skipped, loudly.
 
 use std::path::{Path, PathBuf};
 
 use planish_formats::gguf::{Array, Value};
-use planish_formats::{Dtype, Kind, Meta, Storage, open};
+use planish_formats::{Dtype, GgmlType, Kind, Meta, Storage, open};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -46,6 +46,80 @@ fn a_file_by_pytorch() {
     assert_eq!((view.info.storage, &view.info.shape[..]), (Storage::Plain(Dtype::I64), &[2, 4][..]));
     let values: Vec<i64> = view.bytes.as_chunks().0.iter().map(|&b| i64::from_le_bytes(b)).collect();
     assert_eq!(values, [1, 2, 3, 4, 5, 6, 7, 8]);
+}
+
+/// Every value type, version 2, an alignment of 64, a scalar, an empty tensor, and no padding at the end.
+#[test]
+fn gguf_by_hand() {
+    let source = open(&root().join("fixtures/gguf/sound.gguf")).unwrap();
+    let Meta::Gguf(kv) = source.meta() else { panic!("not a GGUF") };
+    let ones: [Value; 12] = [
+        200u8.into(),
+        (-100i8).into(),
+        60000u16.into(),
+        (-30000i16).into(),
+        4_000_000_000u32.into(),
+        (-2_000_000_000i32).into(),
+        0.5f32.into(),
+        true.into(),
+        "a\0é".into(),
+        ((1u64 << 63) + 1).into(),
+        (-(1i64 << 62)).into(),
+        (-0.25f64).into(),
+    ];
+    for (id, one) in [0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12].into_iter().zip(&ones) {
+        assert_eq!(kv.get(&format!("one.{id}")), Some(one));
+        let many = kv.array(&format!("many.{id}")).unwrap();
+        assert_eq!(many.type_name(), one.type_name());
+    }
+    assert_eq!(kv.get("many.7"), Some(&vec![true, true].into()));
+    assert_eq!(kv.get("many.12"), Some(&vec![-0.25f64, -0.25].into()));
+    assert_eq!(kv.strings("many.8").unwrap(), ["", "a", "é"]);
+    assert_eq!(kv.strings("none").unwrap(), [""; 0]);
+
+    let scalar = source.view("scalar").unwrap();
+    assert_eq!((&scalar.info.shape[..], scalar.bytes), (&[][..], &1.5f32.to_le_bytes()[..]));
+    assert_eq!(source.view("empty").unwrap().bytes, b"");
+    let blocks = source.view("q8_0").unwrap();
+    assert_eq!((blocks.info.storage, &blocks.info.shape[..]), (Storage::Blocks(GgmlType::Q8_0), &[1, 1, 2, 32][..]));
+    assert_eq!(blocks.bytes, (0..68).collect::<Vec<u8>>());
+}
+
+/// What a file is, its bytes say; its name is only asked when they do not.
+#[test]
+fn names_do_not_matter() {
+    let folder = tempfile::tempdir().unwrap();
+    for (from, to) in
+        [("gguf/sound.gguf", "a.bin"), ("safetensors/sound.safetensors", "b.gguf"), ("torch/sound.pt", "c")]
+    {
+        let (from, to) = (root().join("fixtures").join(from), folder.path().join(to));
+        std::fs::copy(&from, &to).unwrap();
+        assert_eq!(open(&to).unwrap().infos(), open(&from).unwrap().infos());
+    }
+}
+
+/// Tensors come in order of their place, whatever the header's order.
+#[test]
+fn safetensors_by_hand() {
+    let source = open(&root().join("fixtures/safetensors/sound.safetensors")).unwrap();
+    let names: Vec<&str> = source.infos().iter().map(|info| info.name.as_str()).collect();
+    assert_eq!(names, ["a", "none", "b"]);
+    assert_eq!(source.view("b").unwrap().bytes, [8, 9, 10, 11]);
+    assert_eq!(source.view("none").unwrap().bytes, b"");
+}
+
+/// A parameter, two tensors in one storage, a float8, and the state that PyTorch leaves on its dicts.
+#[test]
+fn torch_by_hand() {
+    let source = open(&root().join("fixtures/torch/sound.pt")).unwrap();
+    let found: Vec<_> = source
+        .infos()
+        .iter()
+        .map(|info| {
+            (info.name.as_str(), info.storage.name(), &info.shape[..], source.view(&info.name).unwrap().bytes[0])
+        })
+        .collect();
+    assert_eq!(found, [("w", "F32", &[2, 2][..], 0), ("half", "F32", &[1, 2][..], 8), ("f8", "F8_E4M3", &[8][..], 8)]);
 }
 
 #[test]

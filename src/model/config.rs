@@ -97,7 +97,7 @@ impl Config {
         if heads % config.kv_heads != 0 {
             return Err(r.bad("num_key_value_heads", format!("a divisor of num_attention_heads = {heads}")));
         }
-        let turns = config.head_dim % 2 == 0 && config.head_dim <= MAX_HEAD;
+        let turns = config.head_dim.is_multiple_of(2) && config.head_dim <= MAX_HEAD;
         if !turns {
             let key = if own_head_dim.is_some() { "head_dim" } else { "hidden_size" };
             return Err(r.bad(key, format!("a size that makes heads of an even width up to {MAX_HEAD}")));
@@ -131,7 +131,7 @@ pub(super) fn activation(r: &mut ConfigReader, key: &str, default: Activation) -
     }
 }
 
-/// The head: none for a class that ends in `Model`, else as `tie_word_embeddings` says.
+/// The head: none for a base class (`...Model`, but not `...LMHeadModel`), else as `tie_word_embeddings` says.
 pub(super) fn head(r: &mut ConfigReader, tied: bool) -> Result<Head> {
     let tied = r.flag("tie_word_embeddings", tied)?;
     Ok(match r.class() {

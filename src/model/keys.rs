@@ -4,6 +4,7 @@ use std::fmt;
 
 use planish_formats::gguf::{Kv, Value};
 
+use super::rope::{BETA_FAST, BETA_SLOW};
 use super::{Architecture, Config, Error, Result, Rope, Scaling};
 
 /// Sets keys under an architecture's name.
@@ -92,12 +93,16 @@ impl Architecture {
         let refused = |what| Error::NotInGguf { architecture: self.name, what };
         let gguf = self.gguf.as_ref().ok_or_else(|| refused("llama.cpp does not know the architecture"))?;
         (gguf.holds)(config).map_err(refused)?;
-        match &config.rope {
-            Some(Rope { scaling: Scaling::Yarn { truncate: false, .. }, .. }) => {
-                Err(refused("its YaRN ramp begins and ends at whole dimensions"))
+        if let Some(Rope { scaling: Scaling::Yarn { beta_fast, beta_slow, truncate, .. }, .. }) = &config.rope {
+            if !truncate {
+                return Err(refused("its YaRN ramp begins and ends at whole dimensions"));
             }
-            _ => Ok(gguf),
+            // The keys exist, but the loaders of these architectures do not read them.
+            if beta_fast.is_some_and(|beta| beta != BETA_FAST) || beta_slow.is_some_and(|beta| beta != BETA_SLOW) {
+                return Err(refused("its YaRN ramp goes from 32 rotations to 1 whatever beta_fast and beta_slow say"));
+            }
         }
+        Ok(gguf)
     }
 
     /// Where a GGUF of this configuration will differ from the checkpoint.

@@ -13,6 +13,7 @@ mod decoder;
 mod error;
 mod groups;
 mod keys;
+mod over_gguf;
 mod program;
 mod reader;
 mod release;
@@ -40,8 +41,7 @@ pub use scribe::Scribe;
 pub struct Architecture {
     /// The name in reports, the one that Hugging Face calls `model_type`.
     pub name: &'static str,
-    /// The `architectures` of config.json that it reads. A name that ends in `Model`, and
-    /// not in `LMHeadModel`, is a base class: no head.
+    /// The `architectures` of config.json that it reads. Base classes (`LlamaModel`) have no head.
     pub hf: &'static [&'static str],
     /// The values of `model_type` that it reads where config.json names no class.
     pub model_types: &'static [&'static str],

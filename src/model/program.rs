@@ -291,21 +291,6 @@ impl Op {
         };
         weight.into_iter().chain(bias)
     }
-
-    fn params_mut(&mut self) -> impl Iterator<Item = &mut Param> {
-        let (weight, bias) = match self {
-            Op::Embed { table, .. } => (Some(table), None),
-            Op::Linear { w, bias, .. } | Op::Norm { w, bias, .. } => (Some(w), bias.as_mut()),
-            Op::Carried(_)
-            | Op::Rope { .. }
-            | Op::Slice { .. }
-            | Op::Attend { .. }
-            | Op::Add(..)
-            | Op::Mul(..)
-            | Op::Act(..) => (None, None),
-        };
-        weight.into_iter().chain(bias)
-    }
 }
 
 /// The ops whose weights are in memory together.
@@ -372,32 +357,4 @@ impl Model {
     pub fn params(&self) -> impl Iterator<Item = (&Layer, &Param)> {
         self.stacks.iter().flat_map(|s| &s.layers).flat_map(|layer| layer.params().map(move |p| (layer, p)))
     }
-
-    /// The same model over the GGUF's own tensors: every parameter is whole under its GGUF name, and ropes turn pairs
-    /// where GGUF has the rows in pairs.
-    pub fn over_gguf(mut self) -> Model {
-        for layer in self.stacks.iter_mut().flat_map(|s| &mut s.layers) {
-            for at in 0..layer.ops.len() {
-                let paired = layer.ops[at].inputs().first().is_some_and(|&x| in_pairs(layer, x));
-                if let Op::Rope { turn, .. } = &mut layer.ops[at]
-                    && paired
-                {
-                    *turn = Turn::Pairs;
-                }
-            }
-            layer.ops.iter_mut().flat_map(Op::params_mut).for_each(whole);
-        }
-        self.tables.iter_mut().for_each(whole);
-        self
-    }
-}
-
-fn whole(param: &mut Param) {
-    param.from = Gather::Whole(param.name.clone());
-    param.pairs = None;
-}
-
-/// Whether GGUF reorders the rows of the matrix that makes `x`.
-fn in_pairs(layer: &Layer, x: Value) -> bool {
-    matches!(layer.maker(x), Some(Op::Linear { w, .. }) if w.pairs.is_some())
 }

@@ -2,6 +2,11 @@
 
 use super::{ConfigReader, Error, Keys, Result};
 
+/// Where YaRN's ramp begins, rotations over the original context, if the configuration does not say.
+pub(super) const BETA_FAST: f64 = 32.0;
+/// Where it ends.
+pub(super) const BETA_SLOW: f64 = 1.0;
+
 /// All that [`Op::Rope`](super::Op::Rope) needs to know of a rope.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Frequencies {
@@ -53,7 +58,8 @@ pub enum Scaling {
         factor: f64,
         /// See [`Scaling`].
         original: usize,
-        /// Rotations over `original` from which a dimension is kept; 32 if not given.
+        /// Rotations over `original` from which a dimension is kept;
+        /// 32 if not given.
         beta_fast: Option<f64>,
         /// Rotations up to which it is stretched in full; 1 if not given.
         beta_slow: Option<f64>,
@@ -136,7 +142,7 @@ impl Rope {
                 keys.set("rope.scaling.original_context_length", *original as u32);
                 if let Some(attention) = attention {
                     keys.set("rope.scaling.yarn_attn_factor", *attention as f32);
-                    // llama.cpp multiplies the paper's scale back in and ignores the key above beside it.
+                    // What its loader reads instead; the paper's scale is multiplied in later.
                     keys.set("rope.scaling.attn_factor", (attention / yarn_attention(*factor)) as f32);
                 }
                 if let Some(beta) = beta_fast {
@@ -167,7 +173,7 @@ impl Rope {
             let turns = *original as f64 / (rotations * 2.0 * std::f64::consts::PI);
             dim as f64 * turns.ln() / (2.0 * self.theta.ln())
         };
-        let (low, high) = (dimension(beta_fast.unwrap_or(32.0)), dimension(beta_slow.unwrap_or(1.0)));
+        let (low, high) = (dimension(beta_fast.unwrap_or(BETA_FAST)), dimension(beta_slow.unwrap_or(BETA_SLOW)));
         let (low, high) = if *truncate { (low.floor(), high.ceil()) } else { (low, high) };
         let (low, high) = (low.max(0.0), high.min(dim as f64 - 1.0));
         (low, if low == high { high + 0.001 } else { high })

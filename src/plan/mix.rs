@@ -303,7 +303,9 @@ impl Mixer<'_> {
         let before = counter.map_or(0, |c| *self.seen.of(c));
         let seen = Seen { tensor, class, fits: fits(self.recipe.default, tensor.cols()), before };
         let decided = self.first(&self.recipe.rules, &seen)?;
-        let tied_output = self.overrides.output.filter(|_| class == Class::Output);
+        // A recipe of plain floats has no rules in llama.cpp, so there an embedding is never taken for the output.
+        let ruled = self.recipe.default.block_len() > 1;
+        let tied_output = self.overrides.output.filter(|_| class == Class::Output && ruled);
         let mut result = match (decided, tied_output) {
             (_, Some(ty)) => (ty, Why::Output),
             (Some(rule), None) => (rule.ty, Why::Rule(rule.text.clone())),

@@ -9,6 +9,36 @@ use super::recipe_file::{self, Common};
 use super::recipe_rule::Rule;
 
 /// A named mix of types. What the built-in ones decide is what llama.cpp decides for the file type of that name.
+///
+/// A file of one's own has the form of the built-in ones:
+///
+/// ```toml
+/// name = "mine"
+/// about = "4 bits, but never for the last layers"
+/// file_type = 15                              # the number in general.file_type: that of the nearest built-in recipe
+/// default = "Q4_K"
+/// use = ["odd-output", "output", "attention"] # sets of rules from common.toml; they stand before the file's own
+/// needs_importance = []                       # types to refuse without importance, beside those that always are
+///
+/// [[rule]]                                    # the first rule that matches decides; all of its conditions must hold
+/// tensor = "attn_v|ffn_down"                  # classes (`Class`), or "any"
+/// layers = "first 2 | last 1/8"               # also "more_bits"; counted within the class
+/// type = "Q8_0"
+///
+/// [[rule]]
+/// name = '^blk\.[0-3]\.attn'                  # or, and: a regex over names
+/// gqa_at_least = 4
+/// type = "Q6_K"
+///
+/// [[lift]]                                    # applied to what the rules decided
+/// tensor = "attn_output"
+/// from = ["Q4_K"]
+/// type = "Q5_K"
+/// ```
+///
+/// Further conditions: `not_layers`, `index` ("tensor": count tensors even where there are experts), `experts`,
+/// `experts_at_least`, `block_count`, `grouped` (fewer key-value heads than heads), `arch`, `not_arch`, `importance`
+/// (given or not), `fits` (rows are whole blocks of the default), `stacked` (a stack of matrices, as experts are).
 #[derive(Clone, Debug)]
 pub struct Recipe {
     /// In lower case: `q4_k_m`.

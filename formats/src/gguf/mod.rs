@@ -13,7 +13,7 @@ mod split;
 mod wire;
 mod write;
 
-use crate::containers::{Container, starts_or_ends};
+use crate::containers::Container;
 
 pub use kv::{Array, Kv, Value};
 pub use problem::{Problem, What};
@@ -25,7 +25,8 @@ pub use write::{create, layout};
 /// In the registry.
 pub(crate) static CONTAINER: Container = Container {
     name: "GGUF",
-    recognises: |path| starts_or_ends(path, &MAGIC, "gguf"),
+    begins: |bytes| bytes.starts_with(&MAGIC),
+    names_end: &[".gguf"],
     looks_for: &["*.gguf"],
     open,
     open_parts,

@@ -13,17 +13,13 @@ pub use problem::{Problem, What};
 use read::open_parts;
 pub use read::{open, parse};
 
-use crate::containers::{Container, starts_or_ends};
+use crate::containers::Container;
 
 /// In the registry.
 pub(crate) static CONTAINER: Container = Container {
     name: "torch",
-    recognises: |path| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        starts_or_ends(path, zip::MAGIC, "bin")
-            || starts_or_ends(path, &[pickle::PROTO], "pth")
-            || [".pt", ".bin.index.json", ".pth.index.json"].iter().any(|end| name.ends_with(end))
-    },
+    begins: |bytes| bytes.starts_with(zip::MAGIC) || matches!(bytes, [pickle::PROTO, 2..=5, ..]),
+    names_end: &[".bin", ".pt", ".pth", ".bin.index.json"],
     looks_for: &["pytorch_model.bin.index.json", "pytorch_model.bin", "consolidated*.pth"],
     open,
     open_parts,

@@ -4,10 +4,10 @@ use bytemuck::{Pod, Zeroable};
 
 use super::codec::{Block, Input, decode_blocks};
 use super::half::{f16_bits, f16_value};
-use super::search::{Fit, Levels, descent, nearest_codes, step, symmetric};
-use super::super_block::{Codes, Fits, SUPER, Searched, encode, pack_bits, pack_two_bits};
+use super::search::{Fit, GROUPS, Groups, Levels, descent, nearest_codes, step, symmetric};
+use super::super_block::{Codes, Fits, SUPER, Searched, column, encode, pack_bits, pack_two_bits};
 use super::weights::transposed;
-use crate::lanes::{LANES, Lanes, Row, Vector};
+use crate::lanes::{LANES, Lanes, Row, Vector, each};
 
 /// 256 high bits, 256 pairs of low bits, 16 six-bit scales, their scale.
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -97,31 +97,37 @@ impl Searched<16> for Q3K {
     }
 
     #[inline(always)]
-    fn search<L: Lanes>(lanes: L, x: &[Row; 16], w: &[Row; 16], _: bool, scratch: &mut [Row; 16]) -> (Fit<L::F>, L::F) {
-        let mut weight = lanes.splat(0.0);
-        for w in w {
-            weight = weight + lanes.load(&w.0);
-        }
-        (symmetric::search(lanes, x, w, LEVELS, scratch), weight)
+    fn search<L: Lanes>(
+        lanes: L,
+        x: &Groups<16>,
+        w: &Groups<16>,
+        _: bool,
+        scratch: &mut Groups<16>,
+        found: &mut [Fit; GROUPS],
+    ) {
+        symmetric::search_groups(lanes, x, w, LEVELS, scratch, found);
     }
 
     #[inline(always)]
     fn finish<L: Lanes>(lanes: L, x: &[f32], fits: &Fits, _: bool, out: &mut [u8]) {
-        let scale = Fits::by_super_block(lanes, &fits.scale, LANES);
-        let weight = Fits::by_super_block(lanes, &fits.weight, LANES);
-        let found = symmetric::search(lanes, &scale, &weight, SCALE_LEVELS, &mut [Row::default(); LANES]);
+        let scale = fits.by_super_block::<L, 16>(lanes, |fit| &fit.scale);
+        let weight = fits.by_super_block::<L, 16>(lanes, |fit| &fit.weight);
+        let (mut wx, mut found) = ([Row::default(); LANES], Fit::default());
+        lanes.apart(symmetric::Search { x: &scale, w: &weight, levels: SCALE_LEVELS, wx: &mut wx, found: &mut found });
         let mut d_bits = [0; LANES];
-        found.scale.store_f16(&mut d_bits);
+        lanes.load(&found.scale.0).store_f16(&mut d_bits);
+        let inv = lanes.load(&found.inv.0);
         let low = lanes.splat(SCALE_LEVELS.low);
         let zero = lanes.splat(0.0);
-        let nothing = found.inv.eq(zero);
-        let scale_codes = scale.map(|scale| {
-            let level = (found.inv * lanes.load(&scale.0)).nearest_int();
-            let code = level.max(low).min(lanes.splat(SCALE_LEVELS.high)) - low;
-            L::F::select(nothing, zero, code).to_bytes()
-        });
+        let nothing = inv.eq(zero);
+        let mut scale_codes = [[0; LANES]; LANES];
+        for (scale, code) in scale.iter().zip(&mut scale_codes) {
+            let level = (inv * lanes.load(&scale.0)).nearest_int();
+            let level = level.max(low).min(lanes.splat(SCALE_LEVELS.high));
+            *code = L::F::select(nothing, zero, level - low).to_bytes();
+        }
         for (s, (x, out)) in x.chunks_exact(SUPER).zip(out.as_chunks_mut::<{ Self::BYTES }>().0).enumerate() {
-            let (d, scales) = (d_bits[s], scale_codes.map(|row| row[s]));
+            let (d, scales) = (d_bits[s], column(&scale_codes, s));
             let codes = fits.codes::<L, 16>(lanes, s, x, LEVELS, |sub| (step(d, scales[sub] as i8 - 32), 0.0));
             *out = bytemuck::cast(pack(d, &scales, &codes));
         }
@@ -155,7 +161,7 @@ fn encode_plain<L: Lanes>(lanes: L, values: &[f32], out: &mut [u8]) {
         for (j, (x, codes)) in chunks.enumerate() {
             let step = step(d, scale_codes[j] as i8 - 32);
             *codes =
-                if step == 0.0 { kept.map(|row| row.0[j] as u8) } else { nearest_codes(lanes, x, step, 0.0, LEVELS) };
+                if step == 0.0 { each(|i| kept[i].0[j] as u8) } else { nearest_codes(lanes, x, step, 0.0, LEVELS) };
         }
         *out = bytemuck::cast(pack(d, &scale_codes, &codes));
     }

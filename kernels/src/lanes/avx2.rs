@@ -2,18 +2,19 @@
 #![allow(unsafe_code)]
 
 use std::arch::x86_64::{
-    __m128i, __m256, __m256i, _CMP_EQ_OQ, _CMP_LT_OQ, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _mm_loadu_si128,
-    _mm_storeu_si128, _mm256_add_ps, _mm256_and_ps, _mm256_and_si256, _mm256_andnot_ps, _mm256_blendv_ps,
-    _mm256_castps_si256, _mm256_cmp_ps, _mm256_cvtepi32_ps, _mm256_cvtph_ps, _mm256_cvtps_ph, _mm256_cvttps_epi32,
-    _mm256_div_ps, _mm256_loadu_ps, _mm256_max_ps, _mm256_min_ps, _mm256_movemask_ps, _mm256_mul_ps,
-    _mm256_packs_epi32, _mm256_packus_epi16, _mm256_permute2f128_ps, _mm256_permutevar8x32_epi32, _mm256_round_ps,
-    _mm256_set1_epi32, _mm256_set1_ps, _mm256_setr_epi32, _mm256_shuffle_ps, _mm256_sqrt_ps, _mm256_storeu_ps,
-    _mm256_sub_epi32, _mm256_sub_ps, _mm256_unpackhi_ps, _mm256_unpacklo_ps, _mm256_xor_ps,
+    __m128i, __m256, __m256i, _CMP_EQ_OQ, _CMP_LT_OQ, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _mm256_add_ps,
+    _mm256_and_ps, _mm256_and_si256, _mm256_andnot_ps, _mm256_blendv_ps, _mm256_castps_si256, _mm256_cmp_ps,
+    _mm256_cvtepi32_ps, _mm256_cvtph_ps, _mm256_cvtps_ph, _mm256_cvttps_epi32, _mm256_div_ps, _mm256_loadu_ps,
+    _mm256_max_ps, _mm256_min_ps, _mm256_movemask_ps, _mm256_mul_ps, _mm256_packs_epi32, _mm256_packus_epi16,
+    _mm256_permute2f128_ps, _mm256_permutevar8x32_epi32, _mm256_round_ps, _mm256_set1_epi32, _mm256_set1_ps,
+    _mm256_setr_epi32, _mm256_shuffle_ps, _mm256_sqrt_ps, _mm256_storeu_ps, _mm256_sub_epi32, _mm256_sub_ps,
+    _mm256_unpackhi_ps, _mm256_unpacklo_ps, _mm256_xor_ps,
 };
 use std::arch::x86_64::{
     _mm_cvtss_f32, _mm_max_ps, _mm_max_ss, _mm_movehl_ps, _mm_shuffle_ps, _mm256_castps256_ps128,
     _mm256_castsi256_si128, _mm256_extractf128_ps,
 };
+use std::mem::transmute;
 use std::ops::{Add, BitAnd, Div, Mul, Sub};
 
 use super::{Job, LANES, Lanes, Mask, Row, Vector};
@@ -32,13 +33,15 @@ pub(super) struct Avx2Mask(__m256, __m256);
 
 /// Runs the job; the caller has seen [`crate::Isa::Avx2`] available.
 pub(super) fn enter<J: Job>(job: J) -> J::Out {
-    #[target_feature(enable = "avx2,f16c")]
-    fn with_avx2<J: Job>(job: J) -> J::Out {
-        job.run(Avx2(()))
-    }
     assert!(crate::Isa::Avx2.available());
     // SAFETY: asserted just above.
-    unsafe { with_avx2(job) }
+    unsafe { run(job) }
+}
+
+#[target_feature(enable = "avx2,f16c")]
+#[inline(never)]
+fn run<J: Job>(job: J) -> J::Out {
+    job.run(Avx2(()))
 }
 
 /// An intrinsic on values that only an [`Avx2`] can have made.
@@ -54,6 +57,12 @@ impl Lanes for Avx2 {
     type F = Avx2F;
 
     #[inline(always)]
+    fn apart<J: Job>(self, job: J) -> J::Out {
+        // SAFETY: `self` proves that the machine has the instructions.
+        unsafe { run(job) }
+    }
+
+    #[inline(always)]
     fn splat(self, v: f32) -> Avx2F {
         let v = isa!(_mm256_set1_ps(v));
         Avx2F(v, v)
@@ -66,18 +75,22 @@ impl Lanes for Avx2 {
 
     #[inline(always)]
     fn load_f16(self, v: &[u16; LANES]) -> Avx2F {
-        let half = |i: usize| isa!(_mm256_cvtph_ps(_mm_loadu_si128(v.as_ptr().add(i).cast::<__m128i>())));
-        Avx2F(half(0), half(8))
+        isa!({
+            let [low, high] = transmute::<[u16; LANES], [__m128i; 2]>(*v);
+            Avx2F(_mm256_cvtph_ps(low), _mm256_cvtph_ps(high))
+        })
     }
 
     #[inline(always)]
     fn transpose(self, src: &[f32], stride: usize, out: &mut [Row; LANES]) {
-        transpose(src, stride, out);
+        // SAFETY: `self` proves that the machine has the instructions.
+        unsafe { transpose(src, stride, out) };
     }
 }
 
 /// Four 8 x 8 tiles. Also what AVX-512 uses.
-#[inline(always)]
+#[target_feature(enable = "avx2")]
+#[inline(never)]
 pub(super) fn transpose(src: &[f32], stride: usize, out: &mut [Row; LANES]) {
     assert!(src.len() >= stride * (LANES - 1) + LANES);
     for lane in [0, 8] {
@@ -86,7 +99,7 @@ pub(super) fn transpose(src: &[f32], stride: usize, out: &mut [Row; LANES]) {
             // sixteen rows of sixteen.
             let r: [__m256; 8] =
                 std::array::from_fn(|k| unsafe { _mm256_loadu_ps(src.as_ptr().add((lane + k) * stride + column)) });
-            let t = isa!([
+            let t = [
                 _mm256_unpacklo_ps(r[0], r[1]),
                 _mm256_unpackhi_ps(r[0], r[1]),
                 _mm256_unpacklo_ps(r[2], r[3]),
@@ -95,8 +108,8 @@ pub(super) fn transpose(src: &[f32], stride: usize, out: &mut [Row; LANES]) {
                 _mm256_unpackhi_ps(r[4], r[5]),
                 _mm256_unpacklo_ps(r[6], r[7]),
                 _mm256_unpackhi_ps(r[6], r[7]),
-            ]);
-            let u = isa!([
+            ];
+            let u = [
                 _mm256_shuffle_ps::<0x44>(t[0], t[2]),
                 _mm256_shuffle_ps::<0xee>(t[0], t[2]),
                 _mm256_shuffle_ps::<0x44>(t[1], t[3]),
@@ -105,13 +118,14 @@ pub(super) fn transpose(src: &[f32], stride: usize, out: &mut [Row; LANES]) {
                 _mm256_shuffle_ps::<0xee>(t[4], t[6]),
                 _mm256_shuffle_ps::<0x44>(t[5], t[7]),
                 _mm256_shuffle_ps::<0xee>(t[5], t[7]),
-            ]);
+            ];
             for k in 0..4 {
-                isa!({
-                    let to = |row: &mut Row, v| _mm256_storeu_ps(row.0.as_mut_ptr().add(lane), v);
-                    to(&mut out[column + k], _mm256_permute2f128_ps::<0x20>(u[k], u[k + 4]));
-                    to(&mut out[column + k + 4], _mm256_permute2f128_ps::<0x31>(u[k], u[k + 4]));
-                });
+                let to = |row: &mut Row, v| {
+                    // SAFETY: `lane` is 0 or 8, so eight lanes follow.
+                    unsafe { _mm256_storeu_ps(row.0.as_mut_ptr().add(lane), v) };
+                };
+                to(&mut out[column + k], _mm256_permute2f128_ps::<0x20>(u[k], u[k + 4]));
+                to(&mut out[column + k + 4], _mm256_permute2f128_ps::<0x31>(u[k], u[k + 4]));
             }
         }
     }
@@ -155,15 +169,14 @@ impl Vector for Avx2F {
     #[inline(always)]
     fn store_f16(self, out: &mut [u16; LANES]) {
         isa!({
-            let to = out.as_mut_ptr().cast::<__m128i>();
-            _mm_storeu_si128(to, _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(self.0));
-            _mm_storeu_si128(to.add(1), _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(self.1));
+            let low = _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(self.0);
+            let high = _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(self.1);
+            *out = transmute::<[__m128i; 2], [u16; LANES]>([low, high]);
         });
     }
 
     #[inline(always)]
     fn to_bytes(self) -> [u8; LANES] {
-        let mut out = [0; LANES];
         isa!({
             let low = _mm256_set1_epi32(0xff);
             let a = _mm256_and_si256(_mm256_cvttps_epi32(self.0), low);
@@ -173,9 +186,8 @@ impl Vector for Avx2F {
             // The packs work in halves: a0..3 b0..3 | a4..7 b4..7.
             let order: __m256i = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
             let bytes = _mm256_permutevar8x32_epi32(bytes, order);
-            _mm_storeu_si128(out.as_mut_ptr().cast::<__m128i>(), _mm256_castsi256_si128(bytes));
-        });
-        out
+            transmute::<__m128i, [u8; LANES]>(_mm256_castsi256_si128(bytes))
+        })
     }
 
     #[inline(always)]

@@ -3,12 +3,13 @@
 
 use std::arch::x86_64::{
     __m128i, __m256i, __m512, __mmask16, _CMP_EQ_OQ, _CMP_LT_OQ, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT,
-    _mm_storeu_si128, _mm256_loadu_si256, _mm256_storeu_si256, _mm512_abs_ps, _mm512_add_ps, _mm512_and_si512,
-    _mm512_castps_si512, _mm512_cmp_ps_mask, _mm512_cvtepi32_epi8, _mm512_cvtepi32_ps, _mm512_cvtph_ps,
-    _mm512_cvtps_ph, _mm512_cvttps_epi32, _mm512_div_ps, _mm512_loadu_ps, _mm512_mask_mov_ps, _mm512_max_ps,
-    _mm512_min_ps, _mm512_mul_ps, _mm512_reduce_max_ps, _mm512_roundscale_ps, _mm512_set1_epi32, _mm512_set1_ps,
-    _mm512_sqrt_ps, _mm512_storeu_ps, _mm512_sub_epi32, _mm512_sub_ps, _mm512_xor_ps,
+    _mm512_abs_ps, _mm512_add_ps, _mm512_and_si512, _mm512_castps_si512, _mm512_cmp_ps_mask, _mm512_cvtepi32_epi8,
+    _mm512_cvtepi32_ps, _mm512_cvtph_ps, _mm512_cvtps_ph, _mm512_cvttps_epi32, _mm512_div_ps, _mm512_loadu_ps,
+    _mm512_mask_mov_ps, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_reduce_max_ps, _mm512_roundscale_ps,
+    _mm512_set1_epi32, _mm512_set1_ps, _mm512_sqrt_ps, _mm512_storeu_ps, _mm512_sub_epi32, _mm512_sub_ps,
+    _mm512_xor_ps,
 };
+use std::mem::transmute;
 use std::ops::{Add, BitAnd, Div, Mul, Sub};
 
 use super::{Job, LANES, Lanes, Mask, Row, Vector, avx2};
@@ -26,13 +27,15 @@ pub(super) struct Avx512Mask(__mmask16);
 
 /// Runs the job; the caller has seen [`crate::Isa::Avx512`] available.
 pub(super) fn enter<J: Job>(job: J) -> J::Out {
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,f16c")]
-    fn with_avx512<J: Job>(job: J) -> J::Out {
-        job.run(Avx512(()))
-    }
     assert!(crate::Isa::Avx512.available());
     // SAFETY: asserted just above.
-    unsafe { with_avx512(job) }
+    unsafe { run(job) }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,f16c")]
+#[inline(never)]
+fn run<J: Job>(job: J) -> J::Out {
+    job.run(Avx512(()))
 }
 
 /// An intrinsic on values that only an [`Avx512`] can have made.
@@ -48,6 +51,12 @@ impl Lanes for Avx512 {
     type F = Avx512F;
 
     #[inline(always)]
+    fn apart<J: Job>(self, job: J) -> J::Out {
+        // SAFETY: `self` proves that the machine has the instructions.
+        unsafe { run(job) }
+    }
+
+    #[inline(always)]
     fn splat(self, v: f32) -> Avx512F {
         Avx512F(isa!(_mm512_set1_ps(v)))
     }
@@ -59,12 +68,13 @@ impl Lanes for Avx512 {
 
     #[inline(always)]
     fn load_f16(self, v: &[u16; LANES]) -> Avx512F {
-        Avx512F(isa!(_mm512_cvtph_ps(_mm256_loadu_si256(v.as_ptr().cast::<__m256i>()))))
+        Avx512F(isa!(_mm512_cvtph_ps(transmute::<[u16; LANES], __m256i>(*v))))
     }
 
     #[inline(always)]
     fn transpose(self, src: &[f32], stride: usize, out: &mut [Row; LANES]) {
-        avx2::transpose(src, stride, out);
+        // SAFETY: `self` proves more than AVX2.
+        unsafe { avx2::transpose(src, stride, out) };
     }
 }
 
@@ -93,17 +103,12 @@ impl Vector for Avx512F {
 
     #[inline(always)]
     fn store_f16(self, out: &mut [u16; LANES]) {
-        isa!(_mm256_storeu_si256(out.as_mut_ptr().cast::<__m256i>(), _mm512_cvtps_ph::<NEAREST>(self.0)));
+        *out = isa!(transmute::<__m256i, [u16; LANES]>(_mm512_cvtps_ph::<NEAREST>(self.0)));
     }
 
     #[inline(always)]
     fn to_bytes(self) -> [u8; LANES] {
-        let mut out = [0; LANES];
-        isa!({
-            let bytes = _mm512_cvtepi32_epi8(_mm512_cvttps_epi32(self.0));
-            _mm_storeu_si128(out.as_mut_ptr().cast::<__m128i>(), bytes);
-        });
-        out
+        isa!(transmute::<__m128i, [u8; LANES]>(_mm512_cvtepi32_epi8(_mm512_cvttps_epi32(self.0))))
     }
 
     #[inline(always)]

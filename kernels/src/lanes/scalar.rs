@@ -1,9 +1,8 @@
 //! Plain Rust: what the other instances must equal.
 
-use std::array::from_fn;
 use std::ops::{Add, BitAnd, Div, Mul, Sub};
 
-use super::{LANES, Lanes, Mask, Row, Vector};
+use super::{Job, LANES, Lanes, Mask, Row, Vector, each};
 use crate::block::half::{f16_bits, f16_value};
 
 /// Adding it to a number below 2^22 rounds to an integer, ties to even.
@@ -18,8 +17,18 @@ pub(super) struct PlainF([f32; LANES]);
 #[derive(Clone, Copy)]
 pub(super) struct PlainMask([bool; LANES]);
 
+#[inline(never)]
+fn run<J: Job>(job: J) -> J::Out {
+    job.run(Plain)
+}
+
 impl Lanes for Plain {
     type F = PlainF;
+
+    #[inline(always)]
+    fn apart<J: Job>(self, job: J) -> J::Out {
+        run(job)
+    }
 
     #[inline(always)]
     fn splat(self, v: f32) -> PlainF {
@@ -33,7 +42,7 @@ impl Lanes for Plain {
 
     #[inline(always)]
     fn load_f16(self, v: &[u16; LANES]) -> PlainF {
-        PlainF(v.map(f16_value))
+        PlainF(each(|i| f16_value(v[i])))
     }
 
     #[inline(always)]
@@ -52,7 +61,7 @@ macro_rules! operator {
             type Output = PlainF;
             #[inline(always)]
             fn $name(self, other: PlainF) -> PlainF {
-                PlainF(from_fn(|i| self.0[i] $op other.0[i]))
+                PlainF(each(|i| self.0[i] $op other.0[i]))
             }
         }
     )*};
@@ -69,62 +78,65 @@ impl Vector for PlainF {
 
     #[inline(always)]
     fn store_f16(self, out: &mut [u16; LANES]) {
-        *out = self.0.map(f16_bits);
+        *out = each(|i| f16_bits(self.0[i]));
     }
 
     #[inline(always)]
     fn to_bytes(self) -> [u8; LANES] {
-        self.0.map(|v| if v.abs() < 2147483648.0 { v as i32 as u8 } else { 0 })
+        each(|i| {
+            let v = self.0[i];
+            if v.abs() < 2147483648.0 { v as i32 as u8 } else { 0 }
+        })
     }
 
     #[inline(always)]
     fn min(self, other: Self) -> Self {
-        PlainF(from_fn(|i| if self.0[i] < other.0[i] { self.0[i] } else { other.0[i] }))
+        PlainF(each(|i| if self.0[i] < other.0[i] { self.0[i] } else { other.0[i] }))
     }
 
     #[inline(always)]
     fn max(self, other: Self) -> Self {
-        PlainF(from_fn(|i| if self.0[i] > other.0[i] { self.0[i] } else { other.0[i] }))
+        PlainF(each(|i| if self.0[i] > other.0[i] { self.0[i] } else { other.0[i] }))
     }
 
     #[inline(always)]
     fn abs(self) -> Self {
-        PlainF(self.0.map(f32::abs))
+        PlainF(each(|i| self.0[i].abs()))
     }
 
     #[inline(always)]
     fn neg(self) -> Self {
-        PlainF(self.0.map(|v| -v))
+        PlainF(each(|i| -self.0[i]))
     }
 
     #[inline(always)]
     fn sqrt(self) -> Self {
-        PlainF(self.0.map(f32::sqrt))
+        PlainF(each(|i| self.0[i].sqrt()))
     }
 
     #[inline(always)]
     fn round(self) -> Self {
-        PlainF(self.0.map(|v| (v + MAGIC) - MAGIC))
+        PlainF(each(|i| (self.0[i] + MAGIC) - MAGIC))
     }
 
     #[inline(always)]
     fn nearest_int(self) -> Self {
-        PlainF(self.0.map(|v| (((v + MAGIC).to_bits() & 0x007f_ffff) as i32 - 0x0040_0000) as f32))
+        PlainF(each(|i| (((self.0[i] + MAGIC).to_bits() & 0x007f_ffff) as i32 - 0x0040_0000) as f32))
     }
 
     #[inline(always)]
     fn lt(self, other: Self) -> PlainMask {
-        PlainMask(from_fn(|i| self.0[i] < other.0[i]))
+        PlainMask(each(|i| self.0[i] < other.0[i]))
     }
 
     #[inline(always)]
     fn eq(self, other: Self) -> PlainMask {
-        PlainMask(from_fn(|i| self.0[i] == other.0[i]))
+        PlainMask(each(|i| self.0[i] == other.0[i]))
     }
 
     #[inline(always)]
     fn select(mask: PlainMask, yes: Self, no: Self) -> Self {
-        PlainF(from_fn(|i| if mask.0[i] { yes.0[i] } else { no.0[i] }))
+        PlainF(each(|i| if mask.0[i] { yes.0[i] } else { no.0[i] }))
     }
 
     #[inline(always)]
@@ -137,7 +149,7 @@ impl BitAnd for PlainMask {
     type Output = PlainMask;
     #[inline(always)]
     fn bitand(self, other: PlainMask) -> PlainMask {
-        PlainMask(from_fn(|i| self.0[i] & other.0[i]))
+        PlainMask(each(|i| self.0[i] & other.0[i]))
     }
 }
 

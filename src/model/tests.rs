@@ -1,4 +1,0 @@
-#[test]
-fn nothing() {
-    assert_eq!(super::edits("kitten", "sitting"), 3);
-}
