@@ -2,6 +2,7 @@
 
 #![allow(dead_code)]
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use planish::checkpoint::read_json;
@@ -30,7 +31,7 @@ pub(crate) struct Released {
 impl Released {
     /// Every matrix as `storage` says for its name, every vector as F32.
     pub(crate) fn new(model: &Model, source: &dyn Source, storage: impl Fn(&str) -> Storage) -> Released {
-        let mut released = Released { infos: vec![], data: vec![], meta: Meta::Strings(Default::default()) };
+        let mut released = Released { infos: vec![], data: vec![], meta: Meta::Strings(BTreeMap::new()) };
         for (_, param) in model.params() {
             if released.infos.iter().any(|info| info.name == param.name) {
                 continue;
