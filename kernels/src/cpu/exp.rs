@@ -75,8 +75,8 @@ mod tests {
     #[test]
     fn exp_agrees_with_f64() {
         let mut worst = 0f64;
-        for i in -1_100_000..=900_000 {
-            let x = i as f32 * 1e-4;
+        for i in -110_000..=90_000 {
+            let x = i as f32 * 1e-3;
             let (got, want) = (f64::from(exp(x)), f64::from(x).exp());
             if want > f64::from(f32::MAX) {
                 continue;
@@ -92,8 +92,8 @@ mod tests {
     #[test]
     fn exp_down_agrees_with_the_standard_one() {
         let mut worst = 0f64;
-        for i in 0..=1_000_000 {
-            let x = -f64::from(i) * 7.07e-4;
+        for i in 0..=100_000 {
+            let x = -f64::from(i) * 7.07e-3;
             let (got, want) = (exp_down(x), x.exp());
             worst = worst.max((got - want).abs() / (want * f64::EPSILON));
         }
@@ -116,8 +116,8 @@ mod tests {
 
     #[test]
     fn erfc_agrees_with_its_series() {
-        for i in 0..=40_000 {
-            let z = i as f32 * 1e-4;
+        for i in 0..=4000 {
+            let z = i as f32 * 1e-3;
             let (got, want) = (f64::from(erfc(z)), 1.0 - erf_series(f64::from(z)));
             assert!((got - want).abs() < 4e-7, "{z}: {got} {want}");
         }

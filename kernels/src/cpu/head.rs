@@ -201,6 +201,7 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
         fn tiles_add_up(vocab in 1usize..700, tile in 1usize..300, spread in 0.1f32..30.0, off in 0f32..1.0, seed: u64) {
             let reference: Vec<f32> = numbers(vocab, seed).iter().map(|x| x * spread).collect();

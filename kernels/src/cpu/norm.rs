@@ -105,6 +105,7 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
         fn norms_agree(rows in 0usize..40, width in 1usize..200, seed: u64) {
             let (x, weight, bias) = (numbers(rows * width, seed), numbers(width, !seed), numbers(width, seed ^ 5));

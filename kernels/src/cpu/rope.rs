@@ -97,6 +97,7 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
         fn heads_turn(heads in 1usize..4, half in 1usize..20, spare in 0usize..5, positions in 1usize..9, seed: u64) {
             let head_dim = 2 * half + spare;
