@@ -4,6 +4,7 @@
 //! and `PLANISH_ISA=scalar|avx2|avx512` overrides it so that tests run every path.
 
 pub mod block;
+pub mod cpu;
 mod finite;
 mod isa;
 mod lanes;

@@ -1,6 +1,7 @@
 //! Doing what a plan says: read a band of rows, encode it, write it at its place.
 
 mod error;
+pub mod executor;
 mod gather;
 mod memory;
 mod quantize;
