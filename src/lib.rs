@@ -6,6 +6,7 @@
 
 pub mod checkpoint;
 pub mod model;
+pub mod modelfile;
 pub mod plan;
 pub mod run;
 pub mod text;

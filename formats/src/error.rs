@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::{gguf, index, safetensors};
+use crate::{gguf, index, safetensors, torch};
 
 /// A result whose error names the file.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -47,6 +47,9 @@ pub enum Error {
     /// A safetensors file that does not hold.
     #[error("{path}: {problem}")]
     Safetensors { path: PathBuf, problem: safetensors::Problem },
+    /// A PyTorch file that does not hold, or is not safe.
+    #[error("{path}: {problem}")]
+    Torch { path: PathBuf, problem: torch::Problem },
     /// An index that does not match its shards.
     #[error("{path}: {problem}")]
     Index { path: PathBuf, problem: index::Problem },
@@ -99,6 +102,7 @@ impl Error {
             Error::Io { .. } | Error::Busy { .. } => Kind::Io,
             Error::Gguf { problem, .. } => problem.kind(),
             Error::Safetensors { problem, .. } => problem.kind(),
+            Error::Torch { problem, .. } => problem.kind(),
             Error::Index { problem, .. } => problem.kind(),
             Error::Unrecognised { .. } | Error::Unwritable { .. } | Error::TooManyFiles { .. } => Kind::Unsupported,
             Error::NotAFile { .. }
@@ -127,6 +131,7 @@ impl Error {
             }
             Error::Gguf { problem, .. } => problem.hint()?,
             Error::Safetensors { problem, .. } => problem.hint()?,
+            Error::Torch { problem, .. } => problem.hint()?,
             Error::Index { problem, .. } => problem.hint()?,
             _ => return None,
         };

@@ -76,6 +76,9 @@ pub(crate) fn open(path: &Path, open_one: fn(&Path) -> Result<Mapped>) -> Result
     let bad = |problem| Error::Index { path: path.to_owned(), problem };
     let map = Map::open(path)?;
     let Index { weight_map: Unique(weight_map) } = serde_json::from_slice(&map).map_err(|e| bad(Problem::Json(e)))?;
+    if weight_map.is_empty() {
+        return Err(bad(Problem::NoTensors));
+    }
     let names: BTreeSet<&str> = weight_map.iter().map(|(_, shard)| shard.as_str()).collect();
     if let Some(shard) = names.iter().find(|name| !is_plain(name)) {
         return Err(bad(Problem::Outside { shard: (*shard).to_owned() }));
@@ -94,16 +97,17 @@ pub(crate) fn open(path: &Path, open_one: fn(&Path) -> Result<Mapped>) -> Result
     for (tensor, shard) in &weight_map {
         promised.entry(shard).or_default().push(tensor);
     }
-    let mut opened = Vec::with_capacity(shards.len());
-    for (name, shard) in names.iter().zip(&shards) {
+    let opened = names.iter().zip(&shards).map(|(name, shard)| {
         let mapped = open_one(shard)?;
         compare(shard, promised.get(name).map_or(&[], Vec::as_slice), &mapped).map_err(bad)?;
-        opened.push(mapped);
-    }
-    match Mapped::join(opened)? {
-        Some(all) => Ok(Box::new(all)),
-        None => Err(bad(Problem::NoTensors)),
-    }
+        Ok(mapped)
+    });
+    Ok(Box::new(Mapped::join(opened)?))
+}
+
+/// Opens parts that have no index.
+pub(crate) fn open_parts(parts: &[PathBuf], open_one: fn(&Path) -> Result<Mapped>) -> Result<Box<dyn Source>> {
+    Ok(Box::new(Mapped::join(parts.iter().map(|part| open_one(part)))?))
 }
 
 /// A shard's tensors must be those that the index puts there.

@@ -1,12 +1,13 @@
 //! Where everything will lie in the files that are going to be written, decided before the first byte.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::statvfs;
 
 use crate::staged::{Staged, folder};
-use crate::{Error, Result, Sink};
+use crate::{Error, Info, Result, Sink};
 
 /// The files of a checkpoint to be written: names, sizes, headers, and a place for every tensor.
 #[derive(Debug, Default)]
@@ -56,6 +57,18 @@ impl Layout {
         let written = self.slots.iter().map(|_| AtomicU64::new(0)).collect();
         let paths = self.files.into_iter().map(|file| file.path).collect();
         Ok(Box::new(Output { staged, paths, slots: self.slots, written }))
+    }
+}
+
+/// Refuses to write two tensors of one name.
+pub(crate) fn unique_names(path: &Path, infos: &[Info], format: &'static str) -> Result<()> {
+    let mut seen = HashSet::new();
+    match infos.iter().find(|info| !seen.insert(&info.name)) {
+        None => Ok(()),
+        Some(twice) => {
+            let (path, tensor) = (path.to_owned(), twice.name.clone());
+            Err(Error::Unwritable { path, tensor, format, why: "the name occurs twice".to_owned() })
+        }
     }
 }
 

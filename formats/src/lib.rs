@@ -16,6 +16,7 @@ mod mapped;
 mod numbered;
 pub mod safetensors;
 mod staged;
+pub mod torch;
 mod unique;
 
 pub use containers::{CONTAINERS, Container, open};

@@ -2,7 +2,6 @@
 #![allow(unsafe_code)]
 
 use std::fs::File;
-use std::io::Read;
 use std::ops::Deref;
 use std::path::Path;
 
@@ -42,14 +41,5 @@ impl Deref for Map {
 
     fn deref(&self) -> &[u8] {
         &self.0
-    }
-}
-
-/// The first bytes of a file, fewer than asked for if it is shorter; nothing if it cannot be read.
-pub(crate) fn beginning(path: &Path, bytes: u64) -> Vec<u8> {
-    let mut start = Vec::new();
-    match File::open(path).and_then(|file| file.take(bytes).read_to_end(&mut start)) {
-        Ok(_) => start,
-        Err(_) => Vec::new(),
     }
 }

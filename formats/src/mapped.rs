@@ -1,7 +1,7 @@
 //! The one [`Source`] behind every container: mapped files, and where in them each tensor lies.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -45,32 +45,34 @@ impl Mapped {
     ) -> Result<Mapped> {
         let map = Map::open(path)?;
         let contents = parse(&map).map_err(|problem| wrap(path.to_owned(), problem))?;
-        let mut opened = Mapped {
-            maps: Vec::new(),
-            files: Vec::new(),
-            infos: Vec::new(),
-            places: Vec::new(),
-            by_name: HashMap::new(),
-            meta: contents.meta,
-        };
+        let mut opened = Mapped::none(contents.meta);
         opened.add(vec![map], vec![path.to_owned()], contents.infos, contents.ranges.into_iter().map(|r| (0, r)))?;
         Ok(opened)
     }
 
     /// Makes one of many files. Metadata is the first's; strings that only later files have are added.
-    pub(crate) fn join(shards: impl IntoIterator<Item = Mapped>) -> Result<Option<Mapped>> {
-        let mut shards = shards.into_iter();
-        let Some(mut all) = shards.next() else { return Ok(None) };
+    pub(crate) fn join(shards: impl IntoIterator<Item = Result<Mapped>>) -> Result<Mapped> {
+        let mut all = Mapped::none(Meta::Strings(BTreeMap::new()));
         for shard in shards {
+            let shard = shard?;
+            match (&mut all.meta, shard.meta) {
+                (Meta::Strings(ours), Meta::Strings(theirs)) => {
+                    for (key, value) in theirs {
+                        ours.entry(key).or_insert(value);
+                    }
+                }
+                (ours, theirs) if all.files.is_empty() => *ours = theirs,
+                _ => {}
+            }
             let places = shard.places.into_iter().map(|place| (place.file, place.range));
             all.add(shard.maps, shard.files, shard.infos, places)?;
-            if let (Meta::Strings(ours), Meta::Strings(theirs)) = (&mut all.meta, shard.meta) {
-                for (key, value) in theirs {
-                    ours.entry(key).or_insert(value);
-                }
-            }
         }
-        Ok(Some(all))
+        Ok(all)
+    }
+
+    fn none(meta: Meta) -> Mapped {
+        let (maps, files, infos, places) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Mapped { maps, files, infos, places, by_name: HashMap::new(), meta }
     }
 
     fn add(

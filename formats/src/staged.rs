@@ -18,7 +18,8 @@ pub(crate) struct Staged {
 #[derive(Debug)]
 struct Partial {
     path: PathBuf,
-    partial: PathBuf,
+    /// Its name until it is complete.
+    interim: PathBuf,
     file: File,
 }
 
@@ -29,23 +30,23 @@ impl Staged {
 
     /// Adds a file of `bytes` zero bytes, with their room on the disk.
     pub(crate) fn add(&mut self, path: &Path, bytes: u64) -> Result<()> {
-        let mut partial = path.as_os_str().to_owned();
-        partial.push(".partial");
-        let partial = PathBuf::from(partial);
-        let file = lock(&partial)?;
+        let mut interim = path.as_os_str().to_owned();
+        interim.push(".partial");
+        let interim = PathBuf::from(interim);
+        let file = lock(&interim)?;
         // From here on a failure removes the file.
-        self.files.push(Partial { path: path.to_owned(), partial, file });
-        let Some(Partial { partial, file, .. }) = self.files.last() else { return Ok(()) };
+        self.files.push(Partial { path: path.to_owned(), interim, file });
+        let Some(Partial { interim, file, .. }) = self.files.last() else { return Ok(()) };
         // A run that was killed may have left something.
-        file.set_len(0).map_err(Error::io(partial, "cannot empty"))?;
+        file.set_len(0).map_err(Error::io(interim, "cannot empty"))?;
         if bytes > 0 {
             match fallocate(file, FallocateFlags::empty(), 0, bytes) {
                 Ok(()) => {}
                 // File systems without it still grow the file; a full disk then shows when it is written.
                 Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
-                    file.set_len(bytes).map_err(Error::io(partial, "cannot set the size of"))?;
+                    file.set_len(bytes).map_err(Error::io(interim, "cannot set the size of"))?;
                 }
-                Err(errno) => return Err(Error::io(partial, "cannot reserve room for")(errno.into())),
+                Err(errno) => return Err(Error::io(interim, "cannot reserve room for")(errno.into())),
             }
         }
         Ok(())
@@ -53,17 +54,17 @@ impl Staged {
 
     /// Writes at a place of one file. Callable from any thread.
     pub(crate) fn write_at(&self, file: usize, offset: u64, bytes: &[u8]) -> Result<()> {
-        let Partial { partial, file, .. } = &self.files[file];
-        file.write_all_at(bytes, offset).map_err(Error::io(partial, "cannot write"))
+        let Partial { interim, file, .. } = &self.files[file];
+        file.write_all_at(bytes, offset).map_err(Error::io(interim, "cannot write"))
     }
 
     /// Flushes all, then renames all, then flushes the folders.
     pub(crate) fn finish(mut self) -> Result<Vec<PathBuf>> {
-        for Partial { partial, file, .. } in &self.files {
-            file.sync_all().map_err(Error::io(partial, "cannot flush"))?;
+        for Partial { interim, file, .. } in &self.files {
+            file.sync_all().map_err(Error::io(interim, "cannot flush"))?;
         }
-        for Partial { path, partial, .. } in &self.files {
-            fs::rename(partial, path).map_err(Error::io(path, "cannot give its final name to"))?;
+        for Partial { path, interim, .. } in &self.files {
+            fs::rename(interim, path).map_err(Error::io(path, "cannot give its final name to"))?;
         }
         let paths: Vec<PathBuf> = std::mem::take(&mut self.files).into_iter().map(|file| file.path).collect();
         let mut folders: Vec<&Path> = paths.iter().map(|path| folder(path)).collect();
@@ -77,9 +78,9 @@ impl Staged {
 
 impl Drop for Staged {
     fn drop(&mut self) {
-        for Partial { partial, .. } in &self.files {
+        for Partial { interim, .. } in &self.files {
             // Nobody is left to tell; a leftover is overwritten by the next run.
-            let _ = fs::remove_file(partial);
+            let _ = fs::remove_file(interim);
         }
     }
 }
@@ -90,18 +91,18 @@ pub(crate) fn folder(path: &Path) -> &Path {
 }
 
 /// Opens a partial file that no other run is writing.
-fn lock(partial: &Path) -> Result<File> {
+fn lock(interim: &Path) -> Result<File> {
     let file = OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(false)
-        .open(partial)
-        .map_err(Error::io(partial, "cannot create"))?;
-    let busy = || Error::Busy { path: partial.to_owned() };
+        .open(interim)
+        .map_err(Error::io(interim, "cannot create"))?;
+    let busy = || Error::Busy { path: interim.to_owned() };
     file.try_lock().map_err(|_| busy())?;
     // The other run may have finished between the two calls: then this is its finished file.
-    let ours = file.metadata().map_err(Error::io(partial, "cannot read the size of"))?;
-    match fs::metadata(partial) {
+    let ours = file.metadata().map_err(Error::io(interim, "cannot read the size of"))?;
+    match fs::metadata(interim) {
         Ok(now) if now.ino() == ours.ino() && now.dev() == ours.dev() => Ok(file),
         _ => Err(busy()),
     }

@@ -6,14 +6,15 @@ use planish_formats::gguf::{Array, Kv, Value};
 use planish_formats::{Dtype, GgmlType, Info, Meta, Sink, Source, Storage, gguf, open, safetensors};
 use proptest::prelude::*;
 
+fn many<T: Clone + std::fmt::Debug + 'static>(
+    one: impl Strategy<Value = T> + 'static,
+    of: fn(Vec<T>) -> Array,
+) -> BoxedStrategy<Value> {
+    prop::collection::vec(one, 0..5).prop_map(move |v| Value::Array(of(v))).boxed()
+}
+
 fn value() -> impl Strategy<Value = Value> {
     let text = || prop_oneof![".{0,12}", Just("\0<\u{10FFFF}>".to_owned())];
-    fn many<T: Clone + std::fmt::Debug + 'static>(
-        one: impl Strategy<Value = T> + 'static,
-        of: fn(Vec<T>) -> Array,
-    ) -> BoxedStrategy<Value> {
-        prop::collection::vec(one, 0..5).prop_map(move |v| Value::Array(of(v))).boxed()
-    }
     prop_oneof![
         any::<u8>().prop_map(Value::U8),
         any::<i8>().prop_map(Value::I8),
@@ -47,7 +48,9 @@ fn value() -> impl Strategy<Value = Value> {
 fn kv() -> impl Strategy<Value = Kv> {
     prop::collection::vec(("[a-z]{1,6}\\.[a-z.]{1,20}", value()), 0..12).prop_map(|pairs| {
         let mut kv = Kv::new();
-        pairs.into_iter().for_each(|(key, value)| kv.set(key, value));
+        for (key, value) in pairs {
+            kv.set(key, value);
+        }
         kv
     })
 }
@@ -71,7 +74,7 @@ fn safetensors_infos() -> impl Strategy<Value = Vec<Info>> {
     prop::collection::vec(one, 0..20).prop_map(|tensors| {
         let info = |(i, (dtype, mut shape)): (usize, (usize, Vec<usize>))| {
             let dtype = Dtype::ALL[dtype];
-            if dtype.bits() % 8 != 0 {
+            if !dtype.bits().is_multiple_of(8) {
                 shape.push(4);
             }
             Info { name: format!("model.\"é\".{i}"), storage: Storage::Plain(dtype), shape }

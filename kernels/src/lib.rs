@@ -4,6 +4,9 @@
 //! and `PLANISH_ISA=scalar|avx2|avx512` overrides it so that tests run every path.
 
 pub mod block;
+mod finite;
 mod isa;
+mod lanes;
 
+pub use finite::first_non_finite;
 pub use isa::Isa;

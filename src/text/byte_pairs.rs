@@ -165,7 +165,11 @@ pub(super) fn pairs<'a>(merges: &Node<'a>) -> Result<Vec<(&'a str, &'a str)>, Er
 
 fn json_merges(vocab: &Node, merges: &Node) -> Result<Vec<String>, Error> {
     let field = |i| move || format!("model.merges[{i}]");
-    pairs(merges)?.iter().enumerate().map(|(i, (left, right))| check(vocab, merges.path, field(i), left, right)).collect()
+    pairs(merges)?
+        .iter()
+        .enumerate()
+        .map(|(i, (left, right))| check(vocab, merges.path, field(i), left, right))
+        .collect()
 }
 
 fn text_merges(vocab: &Node, path: &Path, text: &str) -> Result<Vec<String>, Error> {

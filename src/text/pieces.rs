@@ -35,8 +35,7 @@ pub(super) fn read(sources: &Sources, path: PathBuf, model: &Model) -> Result<Ba
     } else if let Some(prefix) = configured.or((!model.add_dummy_prefix).then_some(false)) {
         own.set("tokenizer.ggml.add_space_prefix", prefix);
     }
-    let ids =
-        SpecialIds { bos: model.bos, eos: model.eos, unk: model.unk, pad: model.pad, ..SpecialIds::default() };
+    let ids = SpecialIds { bos: model.bos, eos: model.eos, unk: model.unk, pad: model.pad, ..SpecialIds::default() };
     Ok(Base { path, model: name, pre: "default".into(), table, scored: true, merges: None, ids, own })
 }
 

@@ -131,9 +131,9 @@ fn piece(mut message: Message) -> Result<Piece, Fault> {
     while let Some((number, value)) = message.field()? {
         match number {
             1 => {
-                piece.text = std::str::from_utf8(value.bytes()?)
+                std::str::from_utf8(value.bytes()?)
                     .map_err(|_| value.fault("a piece that is not UTF-8"))?
-                    .to_owned();
+                    .clone_into(&mut piece.text);
             }
             2 => {
                 piece.score = value.float()?;

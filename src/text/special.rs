@@ -50,17 +50,8 @@ pub(super) enum Role {
 }
 
 impl Role {
-    const ALL: [Role; 9] = [
-        Role::Bos,
-        Role::Eos,
-        Role::Unk,
-        Role::Sep,
-        Role::Pad,
-        Role::Cls,
-        Role::Mask,
-        Role::Eot,
-        Role::Eom,
-    ];
+    const ALL: [Role; 9] =
+        [Role::Bos, Role::Eos, Role::Unk, Role::Sep, Role::Pad, Role::Cls, Role::Mask, Role::Eot, Role::Eom];
 
     /// The configs' name.
     fn name(self) -> &'static str {
@@ -164,7 +155,7 @@ pub(super) fn read(
     }
     let mut adds = BTreeMap::new();
     if let Some(json) = &sources.json {
-        template_processing::read(json, &mut texts, &mut adds, warnings)?;
+        template_processing::read(json, &mut texts, &mut adds, warnings);
     }
     flags(sources, &mut adds, warnings)?;
 

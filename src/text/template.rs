@@ -5,9 +5,9 @@ use std::path::Path;
 use planish_formats::gguf::Kv;
 use serde_json::Value;
 
+use super::Error;
 use super::folder::{self, Document, Node};
 use super::sources::Sources;
-use super::Error;
 
 const KEY: &str = "tokenizer.chat_template";
 /// Folders of named templates beside `chat_template.jinja`.

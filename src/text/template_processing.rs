@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::Error;
 use super::folder::Document;
 use super::sources::parts;
 use super::special::Role;
@@ -18,7 +17,7 @@ pub(super) fn read(
     texts: &mut BTreeMap<Role, String>,
     adds: &mut BTreeMap<Role, bool>,
     warnings: &mut Vec<String>,
-) -> Result<(), Error> {
+) {
     // A BERT begins with its class token and ends with its separator.
     for (missing, instead) in [(Role::Bos, Role::Cls), (Role::Eos, Role::Sep)] {
         if !texts.contains_key(&missing)
@@ -50,7 +49,6 @@ pub(super) fn read(
             }
         }
     }
-    Ok(())
 }
 
 fn template(
@@ -67,9 +65,7 @@ fn template(
         last = single.last().and_then(special);
     }
     if let Some(first) = first {
-        if !texts.contains_key(&Role::Bos) {
-            texts.insert(Role::Bos, first.to_owned());
-        }
+        texts.entry(Role::Bos).or_insert_with(|| first.to_owned());
         let known = is(texts, Role::Bos, first) || is(texts, Role::Cls, first);
         if !known {
             warnings.push(format!("the tokenizer begins texts with {first:?}, which is not its begin token"));

@@ -42,7 +42,7 @@ pub(super) fn from_json(sources: &Sources, json: &Document) -> Result<Base, Erro
             }
         }
     }
-    base(sources, json.path.clone(), table, own)
+    base(sources, json.path.clone(), &table, own)
 }
 
 pub(super) fn from_text(sources: &Sources, path: PathBuf, text: &str) -> Result<Base, Error> {
@@ -62,10 +62,10 @@ pub(super) fn from_text(sources: &Sources, path: PathBuf, text: &str) -> Result<
     if let Some(strip) = sources.config_flag("strip_accents")? {
         own.set(STRIP_ACCENTS, strip);
     }
-    base(sources, path, table, own)
+    base(sources, path, &table, own)
 }
 
-fn base(sources: &Sources, path: PathBuf, table: Table, mut own: Kv) -> Result<Base, Error> {
+fn base(sources: &Sources, path: PathBuf, table: &Table, mut own: Kv) -> Result<Base, Error> {
     let mut marked = Table::new(table.rows());
     for (id, token) in table.iter() {
         let text = match token.text.strip_prefix("##") {

@@ -13,17 +13,24 @@ mod split;
 mod wire;
 mod write;
 
-use crate::containers::{Container, starts_or_ends};
+use crate::containers::Container;
 
 pub use kv::{Array, Kv, Value};
 pub use problem::{Problem, What};
 pub use read::parse;
 pub use split::open;
+use split::open_parts;
 pub use write::{create, layout};
 
 /// In the registry.
-pub(crate) static CONTAINER: Container =
-    Container { name: "GGUF", recognises: |path| starts_or_ends(path, &MAGIC, "gguf"), looks_for: &["*.gguf"], open };
+pub(crate) static CONTAINER: Container = Container {
+    name: "GGUF",
+    begins: |bytes| bytes.starts_with(&MAGIC),
+    names_end: &[".gguf"],
+    looks_for: &["*.gguf"],
+    open,
+    open_parts,
+};
 
 /// The first four bytes of every file.
 const MAGIC: [u8; 4] = *b"GGUF";

@@ -140,7 +140,7 @@ fn form(cursor: &mut Cursor<'_>) -> Result<(Storage, Vec<usize>), What> {
 fn place(info: &Info, offset: u64, at: u64, data: u64, alignment: u64, length: u64) -> Result<Range<usize>, What> {
     let bytes = match (info.bytes(), info.storage) {
         (Some(bytes), _) => bytes as u64,
-        (None, Storage::Blocks(ty)) if info.cols() % ty.block_len() != 0 => {
+        (None, Storage::Blocks(ty)) if !info.cols().is_multiple_of(ty.block_len()) => {
             return Err(What::Row { cols: info.cols(), ty: ty.name(), block: ty.block_len() });
         }
         (None, _) => return Err(What::Overflow { shape: info.shape.clone() }),

@@ -24,18 +24,24 @@ pub fn open(path: &Path) -> Result<Box<dyn Source>> {
     if !missing.is_empty() {
         return Err(Error::MissingFiles { path: path.to_owned(), missing });
     }
-    let mut shards = Vec::with_capacity(parts.len());
-    for (no, part) in parts.iter().enumerate() {
-        let shard = open_one(part)?;
-        check_part(part, kv(&shard), no as u64, count)?;
-        shards.push(shard);
-    }
-    let total = kv(&one).unsigned(SPLIT_TENSORS);
     drop(one);
-    let Some(mut all) = Mapped::join(shards)? else { return Err(bad(format!("{SPLIT_COUNT} is 0"))) };
+    open_parts(&parts)
+}
+
+/// Opens all files of a set, in order.
+pub(super) fn open_parts(parts: &[PathBuf]) -> Result<Box<dyn Source>> {
+    let shards = parts.iter().enumerate().map(|(no, part)| {
+        let shard = open_one(part)?;
+        check_part(part, kv(&shard), no as u64, parts.len() as u64)?;
+        Ok(shard)
+    });
+    let mut all = Mapped::join(shards)?;
     let found = all.infos().len() as u64;
-    if total.is_some_and(|total| total != found) {
-        return Err(bad(format!("{SPLIT_TENSORS} is {}, but the files hold {found} tensors", total.unwrap_or(0))));
+    if let (Some(total), Some(first)) =
+        (kv(&all).unsigned(SPLIT_TENSORS).filter(|&total| total != found), parts.first())
+    {
+        let what = format!("{SPLIT_TENSORS} is {total}, but the files hold {found} tensors");
+        return Err(Error::Split { path: first.clone(), what });
     }
     if let Meta::Gguf(kv) = all.meta_mut() {
         for key in [SPLIT_NO, SPLIT_COUNT, SPLIT_TENSORS] {

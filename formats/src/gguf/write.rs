@@ -6,7 +6,7 @@ use super::wire::{put_string, put_u32, put_u64, put_value};
 use super::{
     ALIGNMENT_KEY, DEFAULT_ALIGNMENT, Kv, MAGIC, MAX_DIMS, NAME_BYTES, SPLIT_COUNT, SPLIT_NO, SPLIT_TENSORS, VERSION,
 };
-use crate::layout::{Layout, PlannedFile, Slot, fill};
+use crate::layout::{Layout, PlannedFile, Slot, fill, unique_names};
 use crate::numbered;
 use crate::{Error, GgmlType, Info, Result, Sink};
 
@@ -16,6 +16,7 @@ use crate::{Error, GgmlType, Info, Result, Sink};
 /// file is needed, `dir/NAME.gguf` becomes `dir/NAME-00001-of-00003.gguf` and so on, and the first file holds all of `kv`.
 /// Keys that belong to the file rather than the model (`split.*`, `general.alignment`) are not taken over from `kv`.
 pub fn layout(path: &Path, kv: &Kv, infos: &[Info], split_max: Option<u64>) -> Result<Layout> {
+    unique_names(path, infos, "GGUF")?;
     let sizes = infos.iter().map(|info| size(path, info)).collect::<Result<Vec<u64>>>()?;
     let padded_sizes: Vec<u64> = sizes.iter().map(|&bytes| padded(bytes)).collect();
     let starts = fill(&padded_sizes, split_max);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde::de::MapAccess;
@@ -41,6 +41,11 @@ impl<'de> Keyed<'de> for Entry {
 /// Opens one file, or all shards of an index.
 pub fn open(path: &Path) -> Result<Box<dyn Source>> {
     if is_index(path) { index::open(path, open_one) } else { Ok(Box::new(open_one(path)?)) }
+}
+
+/// Opens parts that have no index.
+pub(super) fn open_parts(parts: &[PathBuf]) -> Result<Box<dyn Source>> {
+    index::open_parts(parts, open_one)
 }
 
 fn open_one(path: &Path) -> Result<Mapped> {

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::METADATA;
 use crate::index;
-use crate::layout::{Layout, PlannedFile, Slot, fill};
+use crate::layout::{Layout, PlannedFile, Slot, fill, unique_names};
 use crate::numbered;
 use crate::{Error, Info, Result, Sink, Storage};
 
@@ -18,6 +18,7 @@ use crate::{Error, Info, Result, Sink, Storage};
 /// `dir/model.safetensors.index.json`. Data starts at a multiple of 8 bytes; the format allows no gaps between tensors, so
 /// order them by falling element size if each must be aligned.
 pub fn layout(path: &Path, infos: &[Info], shard_max: Option<u64>) -> Result<Layout> {
+    unique_names(path, infos, "safetensors")?;
     let sizes = infos.iter().map(|info| size(path, info)).collect::<Result<Vec<u64>>>()?;
     let starts = fill(&sizes, shard_max);
     let count = starts.len();
@@ -79,7 +80,7 @@ fn head(infos: &[Info], sizes: &[u64]) -> Vec<u8> {
         at += bytes;
     }
     let mut json = Value::Object(header).to_string();
-    while json.len() % 8 != 0 {
+    while !json.len().is_multiple_of(8) {
         json.push(' ');
     }
     let mut head = (json.len() as u64).to_le_bytes().to_vec();

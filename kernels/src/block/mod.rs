@@ -1,6 +1,26 @@
 //! Block codecs: `f32` rows to the bytes of a GGML type and back. One file a type; [`CODECS`] lists them.
 
+mod codec;
+pub(crate) mod half;
+mod k_scales;
+mod plain;
+mod q2_k;
+mod q3_k;
+mod q4_0;
+mod q4_1;
+mod q4_k;
+mod q5_0;
+mod q5_1;
+mod q5_k;
+mod q6_k;
+mod q8_0;
+mod search;
+mod small;
+mod super_block;
+mod weights;
+
 use crate::Isa;
+use codec::Of;
 
 /// One type's encoder and decoder.
 ///
@@ -21,19 +41,36 @@ pub trait Codec: Sync {
     fn needs_importance(&self) -> bool {
         false
     }
+    /// The relative root-mean-square error that Gaussian rows never exceed.
+    fn tolerance(&self) -> f32;
 
     /// Encodes whole rows of `cols` elements.
     ///
     /// `importance` holds one weight a column (`cols` of them), shared by all rows. `out` takes exactly the bytes of
-    /// `rows`. Values must be finite: callers check, since only they can name the tensor.
+    /// `rows`. Values must be finite: callers check (see [`crate::first_non_finite`]), since only they can name the
+    /// tensor. Panics if the lengths do not fit together.
     fn encode(&self, isa: Isa, rows: &[f32], cols: usize, importance: Option<&[f32]>, out: &mut [u8]);
 
-    /// Decodes whole blocks into `out.len()` elements.
+    /// Decodes whole blocks into `out.len()` elements. Panics if the lengths do not fit together.
     fn decode(&self, isa: Isa, bytes: &[u8], out: &mut [f32]);
 }
 
 /// All codecs.
-pub static CODECS: &[&dyn Codec] = &[];
+pub static CODECS: &[&dyn Codec] = &[
+    &Of::<plain::F32>::CODEC,
+    &Of::<plain::F16>::CODEC,
+    &Of::<plain::BF16>::CODEC,
+    &Of::<q4_0::Q4_0>::CODEC,
+    &Of::<q4_1::Q4_1>::CODEC,
+    &Of::<q5_0::Q5_0>::CODEC,
+    &Of::<q5_1::Q5_1>::CODEC,
+    &Of::<q8_0::Q8_0>::CODEC,
+    &Of::<q2_k::Q2K>::CODEC,
+    &Of::<q3_k::Q3K>::CODEC,
+    &Of::<q4_k::Q4K>::CODEC,
+    &Of::<q5_k::Q5K>::CODEC,
+    &Of::<q6_k::Q6K>::CODEC,
+];
 
 /// The codec of this name, in any case.
 pub fn codec(name: &str) -> Option<&'static dyn Codec> {

@@ -58,10 +58,11 @@ pub(super) fn of_class(sources: &Sources) -> Result<&'static str, Error> {
         Some(class) => class,
         None => sources.model.root().text("model_type")?.unwrap_or("missing"),
     };
-    CLASSES.iter().find(|(known, _)| *known == class).map(|(_, name)| *name).ok_or_else(|| Error::UnknownClass {
-        path: sources.dir.join("tokenizer_config.json"),
-        class: class.to_owned(),
-    })
+    CLASSES
+        .iter()
+        .find(|(known, _)| *known == class)
+        .map(|(_, name)| *name)
+        .ok_or_else(|| Error::UnknownClass { path: sources.dir.join("tokenizer_config.json"), class: class.to_owned() })
 }
 
 /// Whether any file names a token that begins a text.
@@ -102,9 +103,8 @@ impl Structure {
             .filter(|part| part != r#"{"type":"Sequence"}"#)
             .collect();
         let pre = parts(node("pre_tokenizer"));
-        let flag = |part: &Map<String, Value>, key: &str, default| {
-            part.get(key).and_then(Value::as_bool).unwrap_or(default)
-        };
+        let flag =
+            |part: &Map<String, Value>, key: &str, default| part.get(key).and_then(Value::as_bool).unwrap_or(default);
         let bytes = pre.iter().copied().filter(|part| part.get("type").and_then(Value::as_str) == Some("ByteLevel"));
         Structure {
             normalizers,

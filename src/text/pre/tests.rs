@@ -44,8 +44,7 @@ fn every_known_structure_is_found_again() {
         if !known.steps.contains(&GPT2) {
             steps.push(bytes(false));
         }
-        let wanted =
-            Wanted { ignore_merges: known.ignore_merges, clean: Some(known.clean), begins: known.begins };
+        let wanted = Wanted { ignore_merges: known.ignore_merges, clean: Some(known.clean), begins: known.begins };
         for normalizer in [Value::Null, json!({ "type": "NFC" }), json!({ "type": "Sequence", "normalizers": [] })] {
             assert_eq!(named(&normalizer, &sequence(&steps), &wanted), Some(known.name));
         }

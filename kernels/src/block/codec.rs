@@ -1,0 +1,115 @@
+//! From a static block type to a [`Codec`] object: the checks and the dispatch, once.
+
+use std::marker::PhantomData;
+
+use super::Codec;
+use crate::Isa;
+use crate::lanes::{Job, Lanes, dispatch};
+
+/// What a block type's file says.
+pub(super) trait Block: Sync + 'static {
+    const NAME: &'static str;
+    /// Elements a block.
+    const LEN: usize;
+    /// Bytes a block.
+    const BYTES: usize;
+    const FALLBACK: Option<&'static str>;
+    /// Whether importance changes the bytes.
+    const WEIGHS: bool;
+    const TOLERANCE: f32;
+
+    /// Lengths are checked already. Must be `#[inline(always)]`, as must `decode`.
+    fn encode<L: Lanes>(lanes: L, input: &Input<'_>, out: &mut [u8]);
+    fn decode<L: Lanes>(lanes: L, bytes: &[u8], out: &mut [f32]);
+}
+
+/// Whole rows and the importance of their columns.
+pub(super) struct Input<'a> {
+    pub(super) values: &'a [f32],
+    pub(super) cols: usize,
+    pub(super) importance: Option<&'a [f32]>,
+}
+
+/// The codec of a block type.
+pub(super) struct Of<B>(PhantomData<B>);
+
+impl<B> Of<B> {
+    pub(super) const CODEC: Of<B> = Of(PhantomData);
+}
+
+struct Encode<'a, B>(Input<'a>, &'a mut [u8], PhantomData<B>);
+
+impl<B: Block> Job for Encode<'_, B> {
+    type Out = ();
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) {
+        B::encode(lanes, &self.0, self.1);
+    }
+}
+
+struct Decode<'a, B>(&'a [u8], &'a mut [f32], PhantomData<B>);
+
+impl<B: Block> Job for Decode<'_, B> {
+    type Out = ();
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) {
+        B::decode(lanes, self.0, self.1);
+    }
+}
+
+impl<B: Block> Codec for Of<B> {
+    fn name(&self) -> &'static str {
+        B::NAME
+    }
+
+    fn block_len(&self) -> usize {
+        B::LEN
+    }
+
+    fn block_bytes(&self) -> usize {
+        B::BYTES
+    }
+
+    fn fallback(&self) -> Option<&'static str> {
+        B::FALLBACK
+    }
+
+    fn weighs(&self) -> bool {
+        B::WEIGHS
+    }
+
+    fn tolerance(&self) -> f32 {
+        B::TOLERANCE
+    }
+
+    fn encode(&self, isa: Isa, rows: &[f32], cols: usize, importance: Option<&[f32]>, out: &mut [u8]) {
+        if rows.is_empty() {
+            assert!(out.is_empty(), "bytes for no rows");
+            return;
+        }
+        assert!(cols > 0 && cols.is_multiple_of(B::LEN) && rows.len().is_multiple_of(cols), "rows of whole blocks");
+        assert_eq!(out.len(), rows.len() / B::LEN * B::BYTES, "bytes of the rows");
+        let importance = importance.filter(|_| B::WEIGHS);
+        assert!(importance.is_none_or(|w| w.len() == cols), "one weight a column");
+        dispatch(isa, Encode::<B>(Input { values: rows, cols, importance }, out, PhantomData));
+    }
+
+    fn decode(&self, isa: Isa, bytes: &[u8], out: &mut [f32]) {
+        assert!(out.len().is_multiple_of(B::LEN), "whole blocks");
+        assert_eq!(bytes.len(), out.len() / B::LEN * B::BYTES, "bytes of the elements");
+        dispatch(isa, Decode::<B>(bytes, out, PhantomData));
+    }
+}
+
+/// Decodes block by block; each is read by value, so `bytes` may start anywhere.
+#[inline(always)]
+pub(super) fn decode_blocks<P: bytemuck::Pod, const LEN: usize>(
+    bytes: &[u8],
+    out: &mut [f32],
+    decode: impl Fn(P, &mut [f32; LEN]),
+) {
+    let blocks = bytes.chunks_exact(size_of::<P>());
+    for (block, out) in blocks.zip(out.as_chunks_mut::<LEN>().0) {
+        decode(bytemuck::pod_read_unaligned(block), out);
+    }
+}

@@ -1,0 +1,79 @@
+//! Q4_0: 32 four-bit codes and a scale. 4.5 bits a weight.
+
+use bytemuck::{Pod, Zeroable};
+
+use super::codec::{Block, Input, decode_blocks};
+use super::half::{f16_bits, f16_value};
+use super::search::symmetric;
+use super::search::{Fit, GROUPS, Groups, Levels};
+use super::small::{
+    Codes, LEN, Weighted, capped, encode_weighted, extreme, halves, inverse, joined, pack_nibbles, unpack,
+};
+use crate::lanes::{Lanes, Vector, each};
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct Layout {
+    d: u16,
+    codes: [u8; 16],
+}
+const _: () = assert!(size_of::<Layout>() == 18);
+
+pub(super) struct Q4_0;
+
+impl Block for Q4_0 {
+    const NAME: &'static str = "Q4_0";
+    const LEN: usize = LEN;
+    const BYTES: usize = size_of::<Layout>();
+    const FALLBACK: Option<&'static str> = Some("F16");
+    const WEIGHS: bool = true;
+    const TOLERANCE: f32 = 0.105;
+
+    #[inline(always)]
+    fn encode<L: Lanes>(lanes: L, input: &Input<'_>, out: &mut [u8]) {
+        if let Some(importance) = input.importance {
+            return encode_weighted::<L, Self>(lanes, input, importance, out, Self::BYTES);
+        }
+        for (x, out) in input.values.as_chunks().0.iter().zip(out.as_chunks_mut::<{ Self::BYTES }>().0) {
+            let d = extreme(lanes, x) / -8.0;
+            let (inv, half) = (lanes.splat(inverse(d)), lanes.splat(8.5));
+            let [a, b] = halves(lanes, x);
+            let codes = capped(&joined([(a * inv + half).to_bytes(), (b * inv + half).to_bytes()]), 15);
+            *out = bytemuck::cast(pack(d, &codes));
+        }
+    }
+
+    #[inline(always)]
+    fn decode<L: Lanes>(_: L, bytes: &[u8], out: &mut [f32]) {
+        decode_blocks(bytes, out, |block: Layout, out: &mut [f32; LEN]| {
+            let d = f16_value(block.d);
+            let codes = unpack(&block.codes, [0; 4]);
+            *out = each(|j| f32::from(codes[j] as i8 - 8) * d);
+        });
+    }
+}
+
+impl Weighted for Q4_0 {
+    const LEVELS: Levels = Levels::around_zero(8);
+
+    #[inline(always)]
+    fn search<L: Lanes>(
+        lanes: L,
+        x: &Groups<LEN>,
+        w: &Groups<LEN>,
+        scratch: &mut Groups<LEN>,
+        found: &mut [Fit; GROUPS],
+    ) {
+        symmetric::search_groups(lanes, x, w, Self::LEVELS, scratch, found);
+    }
+
+    #[inline(always)]
+    fn write(scale: f32, _: f32, codes: &Codes, out: &mut [u8]) {
+        out.copy_from_slice(bytemuck::bytes_of(&pack(scale, codes)));
+    }
+}
+
+#[inline(always)]
+fn pack(d: f32, codes: &Codes) -> Layout {
+    Layout { d: f16_bits(d), codes: pack_nibbles(codes) }
+}

@@ -1,0 +1,82 @@
+//! Q5_1: 32 five-bit codes and a scale and a minimum. 6 bits a weight.
+
+use bytemuck::{Pod, Zeroable};
+
+use super::codec::{Block, Input, decode_blocks};
+use super::half::{f16_bits, f16_value};
+use super::search::affine::{self, Trials};
+use super::search::{Fit, GROUPS, Groups, Levels};
+use super::small::{
+    Codes, LEN, Weighted, encode_weighted, halves, inverse, joined, pack_fifth_bits, pack_nibbles, range, unpack,
+};
+use crate::lanes::{Lanes, Vector, each};
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct Layout {
+    d: u16,
+    min: u16,
+    fifth: [u8; 4],
+    codes: [u8; 16],
+}
+const _: () = assert!(size_of::<Layout>() == 24);
+
+pub(super) struct Q5_1;
+
+impl Block for Q5_1 {
+    const NAME: &'static str = "Q5_1";
+    const LEN: usize = LEN;
+    const BYTES: usize = size_of::<Layout>();
+    const FALLBACK: Option<&'static str> = Some("F16");
+    const WEIGHS: bool = true;
+    const TOLERANCE: f32 = 0.045;
+
+    #[inline(always)]
+    fn encode<L: Lanes>(lanes: L, input: &Input<'_>, out: &mut [u8]) {
+        if let Some(importance) = input.importance {
+            return encode_weighted::<L, Self>(lanes, input, importance, out, Self::BYTES);
+        }
+        for (x, out) in input.values.as_chunks().0.iter().zip(out.as_chunks_mut::<{ Self::BYTES }>().0) {
+            let (min, max) = range(lanes, x);
+            let d = (max - min) / 31.0;
+            let (inv, low, half) = (lanes.splat(inverse(d)), lanes.splat(min), lanes.splat(0.5));
+            let [a, b] = halves(lanes, x);
+            let codes = joined([((a - low) * inv + half).to_bytes(), ((b - low) * inv + half).to_bytes()]);
+            *out = bytemuck::cast(pack(d, min, &codes));
+        }
+    }
+
+    #[inline(always)]
+    fn decode<L: Lanes>(_: L, bytes: &[u8], out: &mut [f32]) {
+        decode_blocks(bytes, out, |block: Layout, out: &mut [f32; LEN]| {
+            let (d, min) = (f16_value(block.d), f16_value(block.min));
+            let codes = unpack(&block.codes, block.fifth);
+            *out = each(|j| f32::from(codes[j]) * d + min);
+        });
+    }
+}
+
+impl Weighted for Q5_1 {
+    const LEVELS: Levels = Levels::from_zero(31);
+
+    #[inline(always)]
+    fn search<L: Lanes>(
+        lanes: L,
+        x: &Groups<LEN>,
+        w: &Groups<LEN>,
+        scratch: &mut Groups<LEN>,
+        found: &mut [Fit; GROUPS],
+    ) {
+        lanes.apart(affine::Search { x, w, trials: Trials::weighted(31), levels: scratch, found });
+    }
+
+    #[inline(always)]
+    fn write(scale: f32, min: f32, codes: &Codes, out: &mut [u8]) {
+        out.copy_from_slice(bytemuck::bytes_of(&pack(scale, -min, codes)));
+    }
+}
+
+#[inline(always)]
+fn pack(d: f32, min: f32, codes: &Codes) -> Layout {
+    Layout { d: f16_bits(d), min: f16_bits(min), fifth: pack_fifth_bits(codes), codes: pack_nibbles(codes) }
+}

@@ -1,0 +1,99 @@
+//! Q5_K: eight sub-blocks of 32, each with a six-bit scale and minimum. 5.5 bits a weight.
+
+use bytemuck::{Pod, Zeroable};
+
+use super::codec::{Block, Input, decode_blocks};
+use super::half::f16_value;
+use super::k_scales;
+use super::search::affine::{self, Trials};
+use super::search::{Fit, GROUPS, Groups, Levels};
+use super::super_block::{Fits, SUPER, Searched, encode, finish_affine, pack_bits, pack_nibbles};
+use super::weights::level_weights;
+use crate::lanes::{Lanes, Row};
+
+/// 2 + 2 bytes of scales' scales, 12 of scales and minima, 256 codes: bit 4 apart from the low nibbles.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct Layout {
+    d: u16,
+    dmin: u16,
+    scales: [u8; 12],
+    high: [u8; 32],
+    codes: [u8; 128],
+}
+const _: () = assert!(size_of::<Layout>() == 176);
+
+pub(super) struct Q5K;
+
+impl Block for Q5K {
+    const NAME: &'static str = "Q5_K";
+    const LEN: usize = SUPER;
+    const BYTES: usize = size_of::<Layout>();
+    const FALLBACK: Option<&'static str> = Some("Q5_1");
+    const WEIGHS: bool = true;
+    const TOLERANCE: f32 = 0.045;
+
+    #[inline(always)]
+    fn encode<L: Lanes>(lanes: L, input: &Input<'_>, out: &mut [u8]) {
+        encode::<L, Self, 32>(lanes, input, out, Self::BYTES);
+    }
+
+    #[inline(always)]
+    fn decode<L: Lanes>(_: L, bytes: &[u8], out: &mut [f32]) {
+        decode_blocks(bytes, out, |block: Layout, out: &mut [f32; SUPER]| {
+            let (d, dmin) = (f16_value(block.d), f16_value(block.dmin));
+            for (i, (out, codes)) in
+                out.as_chunks_mut::<64>().0.iter_mut().zip(block.codes.as_chunks::<32>().0).enumerate()
+            {
+                let (low, high) = out.split_at_mut(32);
+                for (j, out, shift) in [(2 * i, low, 0), (2 * i + 1, high, 4)] {
+                    let (scale, min) = k_scales::unpack(&block.scales, j);
+                    let (step, min) = (d * f32::from(scale), dmin * f32::from(min));
+                    for ((out, code), high) in out.iter_mut().zip(codes).zip(&block.high) {
+                        *out = step * f32::from(code >> shift & 15 | (high >> j & 1) << 4) - min;
+                    }
+                }
+            }
+        });
+    }
+}
+
+impl Searched<32> for Q5K {
+    const LEVELS: Levels = Levels::from_zero(31);
+    const LEVEL_FACTOR: f32 = 2.0;
+
+    #[inline(always)]
+    fn plain_weights<L: Lanes>(lanes: L, x: &[Row; 32], w: &mut [Row; 32]) {
+        level_weights(lanes, x, w);
+    }
+
+    #[inline(always)]
+    fn search<L: Lanes>(
+        lanes: L,
+        x: &Groups<32>,
+        w: &Groups<32>,
+        weighted: bool,
+        scratch: &mut Groups<32>,
+        found: &mut [Fit; GROUPS],
+    ) {
+        const PLAIN: Trials = Trials { high: 31.0, first: -0.5, delta: 0.1, steps: 15, absolute: false };
+        let trials = if weighted { Trials::weighted(31) } else { PLAIN };
+        lanes.apart(affine::Search { x, w, trials, levels: scratch, found });
+    }
+
+    #[inline(always)]
+    fn finish<L: Lanes>(lanes: L, x: &[f32], fits: &Fits, weighted: bool, out: &mut [u8]) {
+        finish_affine::<L, 32>(lanes, x, fits, weighted, Self::LEVELS, 63.0, |s, parts| {
+            let mut block = Layout {
+                d: parts.d,
+                dmin: parts.dmin,
+                scales: k_scales::pack(&parts.scales, &parts.mins),
+                high: [0; 32],
+                codes: [0; 128],
+            };
+            pack_bits(&parts.codes, 4, &mut block.high);
+            pack_nibbles(&parts.codes, &mut block.codes);
+            out[s * Self::BYTES..][..Self::BYTES].copy_from_slice(bytemuck::bytes_of(&block));
+        });
+    }
+}

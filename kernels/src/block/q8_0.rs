@@ -1,0 +1,54 @@
+//! Q8_0: 32 signed bytes and a scale. 8.5 bits a weight.
+
+use bytemuck::{Pod, Zeroable};
+
+use super::codec::{Block, Input, decode_blocks};
+use super::half::{f16_bits, f16_value};
+use super::small::{LEN, halves, inverse, joined};
+use crate::lanes::{Lanes, Vector, each};
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct Layout {
+    d: u16,
+    codes: [i8; 32],
+}
+const _: () = assert!(size_of::<Layout>() == 34);
+
+pub(super) struct Q8_0;
+
+/// The largest number below 0.5: adding it before cutting rounds half away from zero.
+const BELOW_HALF: f32 = 0.49999997;
+
+impl Block for Q8_0 {
+    const NAME: &'static str = "Q8_0";
+    const LEN: usize = LEN;
+    const BYTES: usize = size_of::<Layout>();
+    const FALLBACK: Option<&'static str> = Some("F16");
+    const WEIGHS: bool = false;
+    const TOLERANCE: f32 = 0.0075;
+
+    #[inline(always)]
+    fn encode<L: Lanes>(lanes: L, input: &Input<'_>, out: &mut [u8]) {
+        let zero = lanes.splat(0.0);
+        let (up, down) = (lanes.splat(BELOW_HALF), lanes.splat(-BELOW_HALF));
+        for (x, out) in input.values.as_chunks().0.iter().zip(out.as_chunks_mut::<{ Self::BYTES }>().0) {
+            let [a, b] = halves(lanes, x);
+            let d = a.abs().max(b.abs()).reduce_max() / 127.0;
+            let inv = lanes.splat(inverse(d));
+            let (a, b) = (a * inv, b * inv);
+            let a = a + L::F::select(a.lt(zero), down, up);
+            let b = b + L::F::select(b.lt(zero), down, up);
+            let codes = joined([a.to_bytes(), b.to_bytes()]);
+            *out = bytemuck::cast(Layout { d: f16_bits(d), codes: bytemuck::cast(codes) });
+        }
+    }
+
+    #[inline(always)]
+    fn decode<L: Lanes>(_: L, bytes: &[u8], out: &mut [f32]) {
+        decode_blocks(bytes, out, |block: Layout, out: &mut [f32; LEN]| {
+            let d = f16_value(block.d);
+            *out = each(|j| f32::from(block.codes[j]) * d);
+        });
+    }
+}

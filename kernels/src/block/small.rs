@@ -1,0 +1,156 @@
+//! Blocks of 32 with one scale (and minimum) each: what Q4_0, Q4_1, Q5_0, Q5_1 and Q8_0 share.
+
+use super::codec::Input;
+use super::search::{Fit, GROUPS, Groups, Levels, empty_groups, kept_codes};
+use super::weights::{columns, square_sums, transposed, weigh};
+use crate::lanes::{LANES, Lanes, Mask, Vector, each};
+
+/// Elements of a block.
+pub(super) const LEN: usize = 32;
+
+/// The codes of a block.
+pub(super) type Codes = [u8; LEN];
+
+/// The value of largest magnitude, the first of equals; 0 where all are zero.
+#[inline(always)]
+pub(super) fn extreme<L: Lanes>(lanes: L, x: &[f32; LEN]) -> f32 {
+    let [a, b] = halves(lanes, x);
+    let (a, b) = (a.abs(), b.abs());
+    let size = a.max(b).reduce_max();
+    if size == 0.0 {
+        return 0.0;
+    }
+    let all = lanes.splat(size);
+    let places = u32::from(a.eq(all).bits()) | u32::from(b.eq(all).bits()) << LANES;
+    // All NaN leaves no place; the last element then stands for the block.
+    x[(places.trailing_zeros() as usize).min(LEN - 1)]
+}
+
+/// The least and the greatest value. Of zeros of both signs the first counts, as in a loop.
+#[inline(always)]
+pub(super) fn range<L: Lanes>(lanes: L, x: &[f32; LEN]) -> (f32, f32) {
+    let [a, b] = halves(lanes, x);
+    let (mut min, mut max) = (-a.neg().max(b.neg()).reduce_max(), a.max(b).reduce_max());
+    if min == 0.0 {
+        min = x.iter().copied().find(|x| *x == 0.0).unwrap_or(min);
+    }
+    if min == max {
+        max = min;
+    }
+    (min, max)
+}
+
+#[inline(always)]
+fn split(x: &[f32; LEN]) -> [&[f32; LANES]; 2] {
+    let halves = x.as_chunks::<LANES>().0;
+    [&halves[0], &halves[1]]
+}
+
+#[inline(always)]
+pub(super) fn halves<L: Lanes>(lanes: L, x: &[f32; LEN]) -> [L::F; 2] {
+    let [low, high] = split(x);
+    [lanes.load(low), lanes.load(high)]
+}
+
+#[inline(always)]
+pub(super) fn joined(halves: [[u8; LANES]; 2]) -> Codes {
+    bytemuck::cast(halves)
+}
+
+/// Cut to `high`, as signed bytes.
+#[inline(always)]
+pub(super) fn capped(codes: &Codes, high: i8) -> Codes {
+    each(|j| (codes[j] as i8).min(high) as u8)
+}
+
+/// `1 / d`, or 0 for 0.
+#[inline(always)]
+pub(super) fn inverse(d: f32) -> f32 {
+    if d == 0.0 { 0.0 } else { 1.0 / d }
+}
+
+/// Low nibbles: byte `j` holds elements `j` and `j + 16`.
+#[inline(always)]
+pub(super) fn pack_nibbles(codes: &Codes) -> [u8; 16] {
+    each(|j| codes[j] & 15 | codes[j + 16] << 4)
+}
+
+/// Bit 4 of element `j` in bit `j`, little-endian.
+#[inline(always)]
+pub(super) fn pack_fifth_bits(codes: &Codes) -> [u8; 4] {
+    let eights: [u64; 4] = bytemuck::cast(*codes);
+    // The multiplication moves bit 0 of byte `j` to bit `56 + j`.
+    each(|i| ((eights[i] >> 4 & 0x0101_0101_0101_0101).wrapping_mul(0x0102_0408_1020_4080) >> 56) as u8)
+}
+
+/// The codes of a block with packed nibbles and, for five-bit types, packed fifth bits.
+#[inline(always)]
+pub(super) fn unpack(nibbles: &[u8; 16], fifth: [u8; 4]) -> Codes {
+    let fifth = u32::from_le_bytes(fifth);
+    each(|j| nibbles[j % 16] >> (j / 16 * 4) & 15 | ((fifth >> j & 1) as u8) << 4)
+}
+
+/// A type of this family, as importance-weighted encoding sees it.
+pub(super) trait Weighted {
+    const LEVELS: Levels;
+
+    /// The searches of each group's blocks. `scratch` may hold anything.
+    fn search<L: Lanes>(
+        lanes: L,
+        x: &Groups<LEN>,
+        w: &Groups<LEN>,
+        scratch: &mut Groups<LEN>,
+        found: &mut [Fit; GROUPS],
+    );
+
+    fn write(scale: f32, min: f32, codes: &Codes, out: &mut [u8]);
+}
+
+/// Encodes sixteen rows at a time: their mean squares a row a lane, then their blocks a block a lane.
+#[inline(always)]
+pub(super) fn encode_weighted<L: Lanes, B: Weighted>(
+    lanes: L,
+    input: &Input<'_>,
+    importance: &[f32],
+    out: &mut [u8],
+    block_bytes: usize,
+) {
+    let cols = input.cols;
+    let (mut x_rows, mut w_rows, mut scratch) = (empty_groups(), empty_groups(), empty_groups());
+    let mut found = [Fit::default(); GROUPS];
+    let batches = input.values.chunks(LANES * cols).zip(out.chunks_mut(LANES * cols / LEN * block_bytes));
+    for (x, out) in batches {
+        let squares = square_sums(lanes, x, cols);
+        let parts = x.chunks(GROUPS * LANES * LEN).zip(out.chunks_mut(GROUPS * LANES * block_bytes));
+        for (i, (values, out)) in parts.enumerate() {
+            for (g, (x, w)) in x_rows.iter_mut().zip(&mut w_rows).enumerate() {
+                let start = (i * GROUPS + g) * LANES * LEN;
+                let square = |lane: usize| squares[((start + lane * LEN) / cols).min(LANES - 1)];
+                let mean_squares = each(|lane| square(lane) / cols as f32);
+                let mut natural = [0.0; LANES * LEN];
+                let values = values.chunks(LANES * LEN).nth(g).unwrap_or_default();
+                natural[..values.len()].copy_from_slice(values);
+                transposed(lanes, &natural, x);
+                columns(importance, start, &mut natural);
+                transposed(lanes, &natural, w);
+                weigh(lanes, lanes.load(&mean_squares), x, w);
+            }
+            B::search(lanes, &x_rows, &w_rows, &mut scratch, &mut found);
+            let groups = values.chunks(LANES * LEN).zip(out.chunks_mut(LANES * block_bytes)).zip(&found);
+            for ((values, out), fit) in groups {
+                write_group::<L, B>(lanes, values, fit, out, block_bytes);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn write_group<L: Lanes, B: Weighted>(lanes: L, values: &[f32], fit: &Fit, out: &mut [u8], block_bytes: usize) {
+    let blocks = values.as_chunks::<LEN>().0.iter().zip(out.chunks_exact_mut(block_bytes));
+    for (lane, (x, out)) in blocks.enumerate() {
+        let [low, high] = split(x);
+        let low = kept_codes(lanes, low, fit.inv.0[lane], fit.origin.0[lane], B::LEVELS);
+        let high = kept_codes(lanes, high, fit.inv.0[lane], fit.origin.0[lane], B::LEVELS);
+        B::write(fit.scale.0[lane], fit.min.0[lane], &joined([low, high]), out);
+    }
+}
