@@ -1,17 +1,20 @@
 //! The keys themselves, against those that llama.cpp's converter wrote for the same checkpoints
 //! (`fixtures/tokenizers/keys.json`, made by `fixtures/make/tokenizer_keys.py`).
 
-mod oracle;
-
-use oracle::{installed, root, shared};
 use planish::text::{Request, vocabulary};
 use planish_formats::gguf::{Array, Kv, Value as Gguf};
 use serde_json::{Map, Value, json};
 
+use crate::llama::{installed, root, shared};
+
 /// What is different on purpose, and why.
 const DIFFERENT: &[(&str, &str, &str)] = &[
     ("tokenizers/llama2", "tokenizer.ggml.scores", "theirs are all -1000, which merges from left to right"),
-    ("tokenizers/llama3", "tokenizer.ggml.pre", "theirs goes by ids with a begin token, which this post-processor lacks"),
+    (
+        "tokenizers/llama3",
+        "tokenizer.ggml.pre",
+        "theirs goes by ids with a begin token, which this post-processor lacks",
+    ),
     ("tokenizers/deepseek_v3", "tokenizer.ggml.pre", "theirs is joyai-llm, which splits alike"),
     ("tokenizers/deepseek_v3", "tokenizer.ggml.add_bos_token", "LlamaTokenizerFast obeys the config"),
     ("llama2-tokenizer.model", "tokenizer.ggml.bos_token_id", "the model's own"),
@@ -26,9 +29,7 @@ fn fnv<'a>(parts: impl Iterator<Item = &'a [u8]>) -> String {
 
 /// The same digest as the script's.
 fn entry(value: &Gguf) -> Value {
-    let array = |of: &str, len: usize, bytes: Vec<u8>| {
-        json!({ "type": format!("array of {of}"), "len": len, "fnv": fnv([bytes.as_slice()].into_iter()) })
-    };
+    let array = |of: &str, len: usize, bytes: Vec<u8>| json!({ "type": format!("array of {of}"), "len": len, "fnv": fnv([bytes.as_slice()].into_iter()) });
     match value {
         Gguf::String(s) if s.chars().count() > 40 => {
             json!({ "type": "string", "len": s.len(), "fnv": fnv([s.as_bytes()].into_iter()) })
