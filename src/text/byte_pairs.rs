@@ -28,9 +28,9 @@ pub(super) fn from_json(sources: &Sources, json: &Document, warnings: &mut Vec<S
         None => pre::of(sources, json, warnings)?.to_owned(),
     };
     let vocab = model.need("vocab", "the vocabulary")?;
-    let merges = json_merges(&vocab, &model.need("merges", "the merges")?)?;
     let decodes = has_type(json.get("decoder").map(|node| node.value), "ByteLevel");
     let table = table(sources, &vocab, decodes)?;
+    let merges = json_merges(&vocab, &model.need("merges", "the merges")?)?;
     base(sources, json.path.clone(), pre, table, merges)
 }
 
@@ -44,8 +44,8 @@ pub(super) fn from_vocab_and_merges(sources: &Sources, vocab: &Document) -> Resu
         None => pre::of_class(sources)?.to_owned(),
     };
     let vocab_node = vocab.root();
-    let merges = text_merges(&vocab_node, &path, &text)?;
     let table = table(sources, &vocab_node, true)?;
+    let merges = text_merges(&vocab_node, &path, &text)?;
     base(sources, vocab.path.clone(), pre, table, merges)
 }
 
@@ -108,10 +108,10 @@ pub(super) fn put_added(
             let (path, text) = (added.node.path.to_owned(), added.text.to_owned());
             return Err(Error::SameText { path, text, first: first as usize, second: added.id as usize });
         }
-        if repeats && seen.insert(added.id) {
+        let first = seen.insert(added.id);
+        if repeats && first {
             table.replace(&place, added.id, added.token(decodes))?;
         } else {
-            seen.insert(added.id);
             table.put(&place, added.id, added.token(decodes))?;
         }
     }

@@ -144,9 +144,7 @@ fn kind(json: &Document) -> Result<Found<'_>, Error> {
     let kind = match model.get("type") {
         Some(node) => node.string()?,
         None if model.get("merges").is_some() => "BPE",
-        None => {
-            return Err(model.need("type", "the type of the model").map_or_else(|e| e, |node| node.wrong("a type")));
-        }
+        None => model.need("type", "the type of the model")?.string()?,
     };
     match kind {
         "BPE" if is_fused(json)? => Ok(Found::Fused(json)),

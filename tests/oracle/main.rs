@@ -2,6 +2,8 @@
 
 mod files;
 mod generation;
+mod keys;
 mod llama;
+mod rebuilt;
 mod release;
 mod tokens;

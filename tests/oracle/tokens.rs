@@ -37,7 +37,7 @@ impl Case {
     }
 }
 
-fn load(vocabulary: &Vocabulary) -> Option<Model> {
+pub(crate) fn load(vocabulary: &Vocabulary) -> Option<Model> {
     let oracle = oracle()?;
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("vocab.gguf");
@@ -59,7 +59,7 @@ fn load(vocabulary: &Vocabulary) -> Option<Model> {
 }
 
 /// llama.cpp's own vectors: texts, and the ids of each.
-fn vectors(name: &str) -> Option<Vec<(String, Vec<i32>)>> {
+pub(crate) fn vectors(name: &str) -> Option<Vec<(String, Vec<i32>)>> {
     let base = shared(&format!("data/tokenizers/ggml-vocab-{name}.gguf.inp"))?;
     let texts = std::fs::read_to_string(&base).unwrap();
     let ids = std::fs::read_to_string(base.with_extension("out")).unwrap();
@@ -71,7 +71,7 @@ fn vectors(name: &str) -> Option<Vec<(String, Vec<i32>)>> {
 }
 
 /// Compares with the vectors of `name`; how many were compared.
-fn matches_vectors(model: &Model, name: &str) -> usize {
+pub(crate) fn matches_vectors(model: &Model, name: &str) -> usize {
     let Some(vectors) = vectors(name) else { return 0 };
     for (text, ids) in &vectors {
         assert_eq!(&model.tokenize(text, false, false), ids, "{name}: {text:?}");
@@ -81,11 +81,11 @@ fn matches_vectors(model: &Model, name: &str) -> usize {
 }
 
 /// The `tokenizers` crate, which runs tokenizer.json as it is.
-fn reference(dir: &Path) -> tokenizers::Tokenizer {
+pub(crate) fn reference(dir: &Path) -> tokenizers::Tokenizer {
     tokenizers::Tokenizer::from_file(dir.join("tokenizer.json")).unwrap()
 }
 
-fn ids_of(reference: &tokenizers::Tokenizer, text: &str) -> Vec<i32> {
+pub(crate) fn ids_of(reference: &tokenizers::Tokenizer, text: &str) -> Vec<i32> {
     reference.encode_fast(text, false).unwrap().get_ids().iter().map(|&id| id as i32).collect()
 }
 
