@@ -4,12 +4,12 @@ use super::options::{Source, Types, recipe};
 use super::quantize::{Target, execute};
 use super::show::Out;
 
-/// Write a checkpoint as a GGUF of plain types, or a GGUF as a Hugging Face folder.
+/// Write a checkpoint as a GGUF of plain types.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
     source: Source,
-    /// The type of the weights in the GGUF, or `hf` for a folder of safetensors.
+    /// The type of the weights in the GGUF.
     #[arg(long)]
     to: To,
     #[command(flatten)]
