@@ -37,7 +37,7 @@ impl Folder {
     }
 
     fn config(mut self, value: &Value) -> Folder {
-        self.config = value.as_object().unwrap().clone();
+        self.config.clone_from(value.as_object().unwrap());
         self
     }
 
