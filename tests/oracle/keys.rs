@@ -7,6 +7,9 @@ use serde_json::{Map, Value, json};
 
 use crate::llama::{installed, root, shared};
 
+/// The one case that is a file beside the repository.
+const SPM: &str = "llama2-tokenizer.model";
+
 /// What is different on purpose, and why.
 const DIFFERENT: &[(&str, &str, &str)] = &[
     ("tokenizers/llama2", "tokenizer.ggml.scores", "theirs are all -1000, which merges from left to right"),
@@ -17,9 +20,9 @@ const DIFFERENT: &[(&str, &str, &str)] = &[
     ),
     ("tokenizers/deepseek_v3", "tokenizer.ggml.pre", "theirs is joyai-llm, which splits alike"),
     ("tokenizers/deepseek_v3", "tokenizer.ggml.add_bos_token", "LlamaTokenizerFast obeys the config"),
-    ("llama2-tokenizer.model", "tokenizer.ggml.bos_token_id", "the model's own"),
-    ("llama2-tokenizer.model", "tokenizer.ggml.eos_token_id", "the model's own"),
-    ("llama2-tokenizer.model", "tokenizer.ggml.unknown_token_id", "the model's own"),
+    (SPM, "tokenizer.ggml.bos_token_id", "the model's own"),
+    (SPM, "tokenizer.ggml.eos_token_id", "the model's own"),
+    (SPM, "tokenizer.ggml.unknown_token_id", "the model's own"),
 ];
 
 fn fnv<'a>(parts: impl Iterator<Item = &'a [u8]>) -> String {
@@ -48,7 +51,7 @@ fn entry(value: &Gguf) -> Value {
 
 fn keys(name: &str, config: &Map<String, Value>) -> Option<Kv> {
     let made = tempfile::tempdir().unwrap();
-    let dir = if name.ends_with(".model") {
+    let dir = if name == SPM {
         std::fs::copy(shared(&format!("data/tokenizers/{name}"))?, made.path().join("tokenizer.model")).unwrap();
         made.path().to_owned()
     } else {

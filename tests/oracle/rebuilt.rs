@@ -75,9 +75,15 @@ fn rebuilt(name: &str, structure: &Structure) {
     let request = Request { dir: dir.path(), rows: tokens.len(), config: &config, pre: None };
     let ours = vocabulary(&request).unwrap();
     assert_eq!(ours.kv.str("tokenizer.ggml.pre"), Some(structure.pre), "{name}");
-    for key in ["tokens", "token_type", "merges", "bos_token_id", "eos_token_id"] {
+    for key in ["tokens", "merges", "bos_token_id", "eos_token_id"] {
         let key = format!("tokenizer.ggml.{key}");
         assert!(ours.kv.get(&key) == kv.get(&key), "{name}: {key} is not what it was");
+    }
+    for ((text, theirs), ours) in tokens.iter().zip(types).zip(ours.kv.i32s("tokenizer.ggml.token_type").unwrap()) {
+        // The file is older than the rule that such tokens are control tokens.
+        let looks_special =
+            text == "<pad>" || (text.starts_with('<') && text.ends_with('>') && text.contains(['|', '｜']));
+        assert_eq!(*ours, if *theirs == 4 && looks_special { 3 } else { *theirs }, "{name}: {text:?}");
     }
     if let Some(model) = load(&ours) {
         assert!(matches_vectors(&model, name) > 40);
@@ -107,7 +113,7 @@ fn falcon() {
 }
 
 const CJK: &str = "[一-龥ࠀ-一가-퟿]+";
-const LETTERS: &str = r"\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-ώᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ίῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃]+";
+const LETTERS: &str = "\\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-\u{1f7d}ᾀ-ᾴᾶ-ᾼ\u{1fbe}ῂ-ῄῆ-ῌῐ-\u{1fd3}ῖ-\u{1fdb}ῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤ\u{2126}ℨ\u{212a}-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃]+";
 
 #[test]
 fn deepseek_llm() {
@@ -135,7 +141,7 @@ fn bert() {
         .zip(types)
         .map(|(text, &ty)| match text.strip_prefix('\u{2581}') {
             Some(start) => start.to_owned(),
-            None if ty == 3 || text.starts_with('[') => text.clone(),
+            None if ty == 3 || text.starts_with("[unused") => text.clone(),
             None => format!("##{text}"),
         })
         .collect();

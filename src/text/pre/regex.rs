@@ -1,7 +1,7 @@
 //! One spelling for regexes that match alike.
 
 /// Spellings of one thing, and the spelling that [`super::known`] uses.
-const SPELLINGS: [(&str, &str); 9] = [
+const SPELLINGS: [(&str, &str); 10] = [
     ("\r", r"\r"),
     ("\n", r"\n"),
     ("\t", r"\t"),
@@ -13,6 +13,8 @@ const SPELLINGS: [(&str, &str); 9] = [
     ("?+", "?"),
     ("++", "+"),
     (r"\p{N}{1}|", r"\p{N}|"),
+    // A set within a set.
+    (r"[^(\s|.,!?…。，、।۔،)]", r"[^(\s|[.,!?…。，、।۔،])]"),
 ];
 const CONTRACTIONS: &str = "(?i:'s|'t|'re|'ve|'m|'ll|'d)";
 
