@@ -6,7 +6,7 @@ use std::path::Path;
 use candle_core::quantized::{GgmlDType, gguf_file};
 use candle_core::{DType, Device};
 use planish_formats::gguf::{self, Kv};
-use planish_formats::{GgmlType, Info, Source, open};
+use planish_formats::{GgmlType, Info, open};
 
 fn infos() -> Vec<Info> {
     let types = [
@@ -92,7 +92,7 @@ fn candle_reads_our_files() {
 
 #[test]
 fn candle_and_we_read_pytorch_alike() {
-    for name in ["test.pt", "sound.pt"] {
+    for name in ["saved.pt", "sound.pt"] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/torch").join(name);
         let source = open(&path).unwrap();
         let theirs = candle_core::pickle::PthTensors::new(&path, None).unwrap();
@@ -110,6 +110,10 @@ fn candle_and_we_read_pytorch_alike() {
                 }
                 DType::F32 => {
                     let values = flat.to_vec1::<f32>().unwrap();
+                    assert_eq!(values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<_>>(), bytes);
+                }
+                DType::BF16 => {
+                    let values = flat.to_vec1::<half::bf16>().unwrap();
                     assert_eq!(values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<_>>(), bytes);
                 }
                 other => panic!("{other:?}"),
