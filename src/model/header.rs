@@ -76,6 +76,9 @@ fn known() -> String {
 /// A result of reading a header.
 pub(super) type Result<T, E = HeaderError> = std::result::Result<T, E>;
 
+/// The size of a sliding window, and whether each layer has it, if not all have.
+pub(super) type Window<'a> = (u64, Option<&'a [bool]>);
+
 /// The keys under an architecture's name and the tensors, and the `config.json` that they become.
 pub struct Header<'a> {
     architecture: &'static str,
@@ -231,8 +234,8 @@ impl<'a> Header<'a> {
         Ok(width)
     }
 
-    /// The size of the sliding window, and which layers have it if not all; `None` if none has.
-    pub(super) fn window(&self) -> Result<Option<(u64, Option<&'a [bool]>)>> {
+    /// The sliding window; `None` if no layer has one.
+    pub(super) fn window(&self) -> Result<Option<Window<'a>>> {
         let size = self.optional_size("attention.sliding_window")?.filter(|&size| size > 0);
         let pattern = match self.get("attention.sliding_window_pattern") {
             None => None,
