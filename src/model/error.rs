@@ -2,6 +2,8 @@
 
 use planish_formats::Kind;
 
+use super::HeaderError;
+
 /// The result of this module's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -79,6 +81,17 @@ pub enum Error {
         /// The program's.
         expected: Vec<usize>,
     },
+    /// A GGUF's header that cannot be read back.
+    #[error(transparent)]
+    Header(#[from] HeaderError),
+    /// A tensor that was assembled in a way that is not taken apart.
+    #[error("{tensor}: {architecture} assembled it from several tensors, which is not undone")]
+    NotRestored {
+        /// The architecture.
+        architecture: &'static str,
+        /// Its name in the GGUF.
+        tensor: String,
+    },
     /// Tensors that the program has no use for: leaving them out would change the model.
     #[error("the checkpoint has tensors that {architecture} has no use for: {}", listed(tensors))]
     UnexpectedTensors {
@@ -93,11 +106,14 @@ impl Error {
     /// Whether the checkpoint is at fault, or asks for what is not supported.
     pub fn kind(&self) -> Kind {
         match self {
+            Error::Header(header) if header.unsupported() => Kind::Unsupported,
             Error::UnknownArchitecture { .. }
             | Error::UnknownKeys { .. }
             | Error::NotInGguf { .. }
+            | Error::NotRestored { .. }
             | Error::UnexpectedTensors { .. } => Kind::Unsupported,
-            Error::NoArchitecture
+            Error::Header(_)
+            | Error::NoArchitecture
             | Error::MissingKey { .. }
             | Error::BadValue { .. }
             | Error::Width { .. }
@@ -112,6 +128,8 @@ impl Error {
             Error::UnknownArchitecture { .. } => "a fine-tune of a known model can be saved again under its class",
             Error::MissingKey { .. } | Error::BadValue { .. } => "compare config.json with that of the base model",
             Error::UnknownKeys { .. } => "they may change the result; remove them only if the model ignores them",
+            Error::Header(_) => "the GGUF may be of a newer kind, or made by another tool",
+            Error::NotRestored { .. } => "convert the original checkpoint instead",
             Error::NotInGguf { .. } => "llama.cpp would run another model than this one",
             Error::Width { .. } => "config.json is at odds with itself; compare it with that of the base model",
             Error::MissingTensors { .. } => {

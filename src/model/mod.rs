@@ -3,6 +3,7 @@
 //! [`architecture`] finds who can read a `config.json`; [`Architecture::config`] reads it and refuses what it does not
 //! understand; [`Architecture::program`] writes the forward pass as data, checked; [`release`] says which tensors the
 //! GGUF has and where in the checkpoint each comes from; [`gguf_keys`] says what its header says about the model.
+//! The way back from a GGUF is [`config_json`] and [`restore`].
 //! Everything that walks a model (plans, statistics, execution) reads the program; nothing but the files in `arch/`
 //! knows the name of a checkpoint's tensor.
 
@@ -12,13 +13,16 @@ mod config;
 mod decoder;
 mod error;
 mod groups;
+mod header;
 mod keys;
 mod over_gguf;
 mod program;
 mod reader;
 mod release;
+mod restore;
 mod role;
 mod rope;
+mod rope_header;
 mod scribe;
 
 pub use arch::ARCHITECTURES;
@@ -26,13 +30,15 @@ pub use check::widths;
 pub use config::{Biases, Config, Head};
 pub use error::{Error, Result};
 pub use groups::{Absorber, Group, groups};
+pub use header::{Header, HeaderError, config_json, gguf_architecture};
 pub use keys::{Caveat, Keys, gguf_keys};
 pub use program::{
     Activation, Carry, Gather, Heads, Index, Layer, Mask, Model, NormKind, Objective, Op, Param, Stack, Turn, Value,
-    paired_row,
+    paired_row, unpaired_row,
 };
 pub use reader::{ConfigReader, Json};
 pub use release::{Tensor, release};
+pub use restore::restore;
 pub use role::Role;
 pub use rope::{Frequencies, Rope, Scaling};
 pub use scribe::Scribe;
@@ -65,6 +71,8 @@ pub struct Gguf {
     pub holds: fn(&Config) -> std::result::Result<(), &'static str>,
     /// Sets the keys under the name.
     pub keys: fn(&Config, &mut Keys<'_>),
+    /// Sets the keys of config.json that such a header amounts to: the inverse of `keys`.
+    pub config: fn(&mut Header<'_>) -> std::result::Result<(), HeaderError>,
 }
 
 impl Architecture {

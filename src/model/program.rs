@@ -48,6 +48,13 @@ pub enum Gather {
         /// How many heads its rows are divided among.
         heads: usize,
     },
+    /// The inverse of [`Gather::Paired`], from a GGUF's tensor: see [`unpaired_row`].
+    Unpaired {
+        /// The GGUF's tensor, its rows in pairs.
+        name: String,
+        /// How many heads its rows are divided among.
+        heads: usize,
+    },
     /// Not in the checkpoint: these values.
     Computed(Arc<[f32]>),
 }
@@ -59,12 +66,20 @@ pub fn paired_row(row: usize, head_dim: usize) -> usize {
     head * head_dim + (at % 2) * (head_dim / 2) + at / 2
 }
 
+/// The row of a [`Gather::Paired`] tensor that row `row` of the checkpoint became: the inverse of [`paired_row`].
+pub fn unpaired_row(row: usize, head_dim: usize) -> usize {
+    let (head, at, half) = (row / head_dim, row % head_dim, head_dim / 2);
+    head * head_dim + if at < half { 2 * at } else { 2 * (at - half) + 1 }
+}
+
 impl Gather {
     /// The checkpoint's tensors it reads, each with the shape it must have for the whole to be of `shape`; for
     /// [`Gather::Rows`] the first dimension is the least it may be.
     pub fn sources(&self, shape: &[usize]) -> Vec<(&str, Vec<usize>)> {
         match self {
-            Gather::Whole(name) | Gather::Paired { name, .. } => vec![(name, shape.to_vec())],
+            Gather::Whole(name) | Gather::Paired { name, .. } | Gather::Unpaired { name, .. } => {
+                vec![(name, shape.to_vec())]
+            }
             Gather::Transposed(name) => vec![(name, shape.iter().rev().copied().collect())],
             Gather::Rows(name, _, to) => {
                 let inner = shape.iter().skip(1).copied();

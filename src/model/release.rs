@@ -77,9 +77,12 @@ fn sources(tensors: &[Tensor], found: &BTreeMap<&str, &[usize]>) -> Result<BTree
 fn fits(gather: &Gather, found: &[usize], expected: &[usize]) -> bool {
     match gather {
         Gather::Rows(..) => found.first() >= expected.first() && found.get(1..) == expected.get(1..),
-        Gather::Whole(_) | Gather::Transposed(_) | Gather::Stacked(_) | Gather::Paired { .. } | Gather::Computed(_) => {
-            found == expected
-        }
+        Gather::Whole(_)
+        | Gather::Transposed(_)
+        | Gather::Stacked(_)
+        | Gather::Paired { .. }
+        | Gather::Unpaired { .. }
+        | Gather::Computed(_) => found == expected,
     }
 }
 

@@ -240,7 +240,7 @@ fn yarn_mscale(factor: f64, mscale: f64) -> f64 {
     if factor <= 1.0 { 1.0 } else { 0.1 * mscale * factor.ln() + 1.0 }
 }
 
-fn yarn_attention(factor: f64) -> f64 {
+pub(super) fn yarn_attention(factor: f64) -> f64 {
     yarn_mscale(factor, 1.0)
 }
 

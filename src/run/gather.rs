@@ -6,7 +6,7 @@ use planish_formats::{Dtype, Source, Storage, View};
 use planish_kernels::{Isa, block};
 
 use super::{Error, Result};
-use crate::model::{Gather, paired_row};
+use crate::model::{Gather, paired_row, unpaired_row};
 
 /// Buffers that one thread reuses from band to band.
 #[derive(Default)]
@@ -23,6 +23,8 @@ pub struct Weight<'a> {
     pub rows: usize,
     /// Rows that come from one tensor; a band must not cross into the next.
     pub piece_rows: usize,
+    /// A band begins at a multiple of so many rows: the stored blocks lie across them.
+    pub step: usize,
     parts: Parts<'a>,
 }
 
@@ -32,8 +34,8 @@ enum Parts<'a> {
     Run { view: View<'a>, from: usize },
     /// Equal tensors one after the other.
     Stack(Vec<View<'a>>),
-    /// The halves of each head interleaved.
-    Pairs { view: View<'a>, head_dim: usize },
+    /// The rows of each head in another order: row `i` is row `from(i, head_dim)`.
+    Heads { view: View<'a>, head_dim: usize, from: fn(usize, usize) -> usize },
     /// The tensor is stored `[in, out]`.
     Transposed { view: View<'a> },
     /// Not in the checkpoint at all.
@@ -48,22 +50,29 @@ impl<'a> Weight<'a> {
             Some((&cols, outer)) => (cols, outer.iter().product()),
             None => (1, 1),
         };
-        let mut weight = Weight { cols, rows, piece_rows: rows, parts: Parts::Values(&[]) };
+        let mut weight = Weight { cols, rows, piece_rows: rows, step: 1, parts: Parts::Values(&[]) };
         weight.parts = match gather {
             Gather::Whole(name) => Parts::Run { view: source.require(name)?, from: 0 },
             Gather::Rows(name, from, _) => Parts::Run { view: source.require(name)?, from: *from },
-            Gather::Transposed(name) => Parts::Transposed { view: source.require(name)? },
+            Gather::Transposed(name) => {
+                let view = source.require(name)?;
+                if let Storage::Blocks(ty) = view.info.storage {
+                    weight.step = ty.block_len();
+                }
+                Parts::Transposed { view }
+            }
             Gather::Stacked(names) => {
                 let views = names.iter().map(|name| source.require(name)).collect::<Result<Vec<_>, _>>()?;
                 weight.piece_rows = rows / views.len().max(1);
                 Parts::Stack(views)
             }
-            Gather::Paired { name, heads } => {
+            Gather::Paired { name, heads } | Gather::Unpaired { name, heads } => {
                 if shape.len() == 1 {
                     // A bias: its elements move as a matrix's rows do.
                     (weight.rows, weight.cols, weight.piece_rows) = (cols, 1, cols);
                 }
-                Parts::Pairs { view: source.require(name)?, head_dim: weight.rows / heads.max(&1) }
+                let from = if matches!(gather, Gather::Paired { .. }) { paired_row } else { unpaired_row };
+                Parts::Heads { view: source.require(name)?, head_dim: weight.rows / heads.max(&1), from }
             }
             Gather::Computed(values) => Parts::Values(values),
         };
@@ -73,7 +82,7 @@ impl<'a> Weight<'a> {
     /// How the elements are stored.
     pub fn storage(&self) -> Storage {
         match &self.parts {
-            Parts::Run { view, .. } | Parts::Pairs { view, .. } | Parts::Transposed { view } => view.info.storage,
+            Parts::Run { view, .. } | Parts::Heads { view, .. } | Parts::Transposed { view } => view.info.storage,
             Parts::Stack(views) => views.first().map_or(Storage::Plain(Dtype::F32), |view| view.info.storage),
             Parts::Values(_) => Storage::Plain(Dtype::F32),
         }
@@ -99,9 +108,9 @@ impl<'a> Weight<'a> {
                 let view = &views[rows.start / self.piece_rows];
                 decode(isa, view, self.cols, rows.start % self.piece_rows * self.cols, out)
             }
-            Parts::Pairs { view, head_dim } => {
+            Parts::Heads { view, head_dim, from } => {
                 for (row, out) in rows.zip(out.chunks_exact_mut(self.cols)) {
-                    decode(isa, view, self.cols, paired_row(row, *head_dim) * self.cols, out)?;
+                    decode(isa, view, self.cols, from(row, *head_dim) * self.cols, out)?;
                 }
                 Ok(())
             }

@@ -112,7 +112,8 @@ fn bands(tensors: &[Planned], weights: &[Weight]) -> Vec<Band> {
             continue;
         }
         let copied = planned.choice.ty.storage() == weight.storage();
-        let step = (if copied { COPY_BAND } else { BAND } / weight.cols).max(BAND_ROWS);
+        let band = (if copied { COPY_BAND } else { BAND } / weight.cols).max(BAND_ROWS);
+        let step = band.next_multiple_of(weight.step);
         for piece in (0..weight.rows).step_by(weight.piece_rows.max(1)) {
             let end = weight.rows.min(piece + weight.piece_rows);
             bands.extend((piece..end).step_by(step).map(|row| Band { tensor, rows: row..end.min(row + step) }));

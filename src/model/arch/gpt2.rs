@@ -3,8 +3,8 @@
 use crate::model::config::{activation, head, layers};
 use crate::model::decoder::{logits, objective};
 use crate::model::{
-    Activation, Architecture, Biases, Carry, Config, ConfigReader, Gguf, Heads, Index, Keys, Layer, Model, Op, Result,
-    Role, Scribe, Stack,
+    Activation, Architecture, Biases, Carry, Config, ConfigReader, Gguf, Header, HeaderError, Heads, Index, Keys,
+    Layer, Model, Op, Result, Role, Scribe, Stack,
 };
 
 /// The architecture of this file.
@@ -16,7 +16,7 @@ pub(super) static GPT2: Architecture = Architecture {
     embedding: "wte.weight",
     read,
     write,
-    gguf: Some(Gguf { name: "gpt2", holds, keys }),
+    gguf: Some(Gguf { name: "gpt2", holds, keys, config }),
 };
 
 fn read(r: &mut ConfigReader) -> Result<Config> {
@@ -104,4 +104,25 @@ fn keys(c: &Config, keys: &mut Keys) {
     keys.set("feed_forward_length", c.ffn as u32);
     keys.set("attention.head_count", c.heads as u32);
     keys.set("attention.layer_norm_epsilon", c.eps as f32);
+}
+
+fn config(header: &mut Header) -> Result<(), HeaderError> {
+    header.class("GPT2LMHeadModel", "gpt2");
+    header.set("activation_function", "gelu_new");
+    for (config, key) in [
+        ("n_layer", "block_count"),
+        ("n_positions", "context_length"),
+        ("n_ctx", "context_length"),
+        ("n_embd", "embedding_length"),
+        ("n_inner", "feed_forward_length"),
+        ("n_head", "attention.head_count"),
+    ] {
+        header.set(config, header.size(key)?);
+    }
+    header.set("layer_norm_epsilon", header.number("attention.layer_norm_epsilon")?);
+    let heads = header.size("attention.head_count")?;
+    if header.optional_size("attention.head_count_kv")?.is_some_and(|kv| kv != heads) {
+        return Err(header.bad("attention.head_count_kv", "the number of heads"));
+    }
+    Ok(())
 }

@@ -2,7 +2,7 @@
 
 use crate::model::config::require_kv_heads;
 use crate::model::decoder::{Rows, decoder};
-use crate::model::{Activation, Architecture, Biases, Config, ConfigReader, Gguf, Keys, Result};
+use crate::model::{Activation, Architecture, Biases, Config, ConfigReader, Gguf, Header, HeaderError, Keys, Result};
 
 /// The architecture of this file.
 pub(super) static LLAMA: Architecture = Architecture {
@@ -13,7 +13,7 @@ pub(super) static LLAMA: Architecture = Architecture {
     embedding: "embed_tokens.weight",
     read,
     write: |c, root| decoder(c, root, Rows::Pairs),
-    gguf: Some(Gguf { name: "llama", holds, keys }),
+    gguf: Some(Gguf { name: "llama", holds, keys, config }),
 };
 
 fn read(r: &mut ConfigReader) -> Result<Config> {
@@ -46,4 +46,20 @@ fn keys(c: &Config, keys: &mut Keys) {
     keys.head_size(c);
     keys.set("vocab_size", c.vocab as u32);
     keys.set("rope.dimension_count", c.head_dim as u32);
+}
+
+fn config(header: &mut Header) -> Result<(), HeaderError> {
+    header.decoder()?;
+    match header.window()? {
+        None => header.class("LlamaForCausalLM", "llama"),
+        Some((size, None)) => {
+            header.class("MistralForCausalLM", "mistral");
+            header.set("sliding_window", size);
+            return Ok(());
+        }
+        Some((_, Some(_))) => return Err(HeaderError::NoConfig { what: "only some layers have a sliding window" }),
+    }
+    header.set("attention_bias", header.has("blk.0.attn_q.bias"));
+    header.set("mlp_bias", header.has("blk.0.ffn_up.bias"));
+    Ok(())
 }

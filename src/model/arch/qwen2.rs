@@ -2,7 +2,9 @@
 
 use crate::model::config::{layer_windows, require_kv_heads};
 use crate::model::decoder::{Rows, decoder};
-use crate::model::{Activation, Architecture, Biases, Config, ConfigReader, Gguf, Keys, Result, Rope, Scaling};
+use crate::model::{
+    Activation, Architecture, Biases, Config, ConfigReader, Gguf, Header, HeaderError, Keys, Result, Rope, Scaling,
+};
 
 /// The architecture of this file.
 pub(super) static QWEN2: Architecture = Architecture {
@@ -13,7 +15,7 @@ pub(super) static QWEN2: Architecture = Architecture {
     embedding: "embed_tokens.weight",
     read,
     write: |c, root| decoder(c, root, Rows::Halves),
-    gguf: Some(Gguf { name: "qwen2", holds, keys }),
+    gguf: Some(Gguf { name: "qwen2", holds, keys, config }),
 };
 
 fn read(r: &mut ConfigReader) -> Result<Config> {
@@ -49,4 +51,10 @@ fn keys(c: &Config, keys: &mut Keys) {
     if c.own_head_dim {
         keys.head_size(c);
     }
+}
+
+fn config(header: &mut Header) -> Result<(), HeaderError> {
+    header.class("Qwen2ForCausalLM", "qwen2");
+    header.decoder()?;
+    header.layer_windows()
 }

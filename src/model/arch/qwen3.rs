@@ -3,7 +3,7 @@
 use super::qwen2::plain;
 use crate::model::config::{layer_windows, require_kv_heads};
 use crate::model::decoder::{Rows, decoder};
-use crate::model::{Architecture, Biases, Config, ConfigReader, Error, Gguf, Keys, Result};
+use crate::model::{Architecture, Biases, Config, ConfigReader, Error, Gguf, Header, HeaderError, Keys, Result};
 
 /// The architecture of this file.
 pub(super) static QWEN3: Architecture = Architecture {
@@ -14,7 +14,7 @@ pub(super) static QWEN3: Architecture = Architecture {
     embedding: "embed_tokens.weight",
     read,
     write: |c, root| decoder(c, root, Rows::Halves),
-    gguf: Some(Gguf { name: "qwen3", holds, keys }),
+    gguf: Some(Gguf { name: "qwen3", holds, keys, config }),
 };
 
 fn read(r: &mut ConfigReader) -> Result<Config> {
@@ -38,4 +38,11 @@ fn holds(c: &Config) -> Result<(), &'static str> {
 fn keys(c: &Config, keys: &mut Keys) {
     keys.decoder(c);
     keys.head_size(c);
+}
+
+fn config(header: &mut Header) -> Result<(), HeaderError> {
+    header.class("Qwen3ForCausalLM", "qwen3");
+    header.decoder()?;
+    header.set("attention_bias", header.has("blk.0.attn_q.bias"));
+    header.layer_windows()
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::super::{
-    Activation, Carry, Gather, Index, Layer, Mask, Model, NormKind, Op, Param, Turn, Value, paired_row,
+    Activation, Carry, Gather, Index, Layer, Mask, Model, NormKind, Op, Param, Turn, Value, paired_row, unpaired_row,
 };
 
 /// Rows of one width.
@@ -107,6 +107,11 @@ pub(super) fn gather(from: &Gather, shape: &[usize], tensor: &dyn Fn(&str) -> Ve
         Gather::Paired { name, heads } => {
             let (data, cols) = (tensor(name), shape.get(1).copied().unwrap_or(1));
             let row = |r| data[paired_row(r, shape[0] / heads) * cols..][..cols].to_vec();
+            (0..shape[0]).flat_map(row).collect()
+        }
+        Gather::Unpaired { name, heads } => {
+            let (data, cols) = (tensor(name), shape.get(1).copied().unwrap_or(1));
+            let row = |r| data[unpaired_row(r, shape[0] / heads) * cols..][..cols].to_vec();
             (0..shape[0]).flat_map(row).collect()
         }
         Gather::Computed(values) => values.to_vec(),

@@ -6,6 +6,7 @@ mod execute;
 mod golden;
 mod listings;
 mod programs;
+mod restore;
 
 use std::collections::BTreeMap;
 use std::fs;

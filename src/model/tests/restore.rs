@@ -1,0 +1,120 @@
+//! From checkpoint to GGUF and back, for every committed tiny model: the configuration, the names, the shapes, the rows.
+
+use std::collections::BTreeMap;
+
+use planish_formats::{Dtype, Info, Storage, gguf::Kv};
+
+use super::super::{
+    Architecture, Config, Error, Gather, Head, HeaderError, Tensor, architecture, config_json, gguf_architecture,
+    gguf_keys, paired_row, release, restore, unpaired_row,
+};
+use super::execute::gather;
+use super::{Case, cases};
+
+/// The header and tensors of a case's GGUF; `None` where llama.cpp has no graph for it.
+fn gguf(case: &Case) -> Option<(Kv, Vec<Tensor>)> {
+    let tensors = release(case.architecture, &case.config, &case.checkpoint.infos).ok()?;
+    Some((gguf_keys(case.architecture, &case.config).unwrap(), tensors))
+}
+
+fn infos(tensors: &[Tensor]) -> Vec<Info> {
+    let info = |t: &Tensor| Info { name: t.name.clone(), storage: Storage::Plain(Dtype::F32), shape: t.shape.clone() };
+    tensors.iter().map(info).collect()
+}
+
+fn divisors(tensors: &[Tensor]) -> Option<Vec<f32>> {
+    tensors.iter().find_map(|t| match &t.gather {
+        Gather::Computed(values) => Some(values.to_vec()),
+        _ => None,
+    })
+}
+
+/// Reads the configuration back.
+fn back(kv: &Kv, tensors: &[Tensor]) -> (&'static Architecture, Config) {
+    let json = config_json(kv, &infos(tensors), divisors(tensors).as_deref()).unwrap();
+    let architecture = architecture(&json).unwrap();
+    assert_eq!(architecture.name, gguf_architecture(kv).unwrap().0.name);
+    (architecture, architecture.config(&json).unwrap())
+}
+
+#[test]
+fn configurations_come_back() {
+    let mut seen = 0;
+    for case in cases() {
+        let Some((kv, tensors)) = gguf(&case) else { continue };
+        let (_, config) = back(&kv, &tensors);
+        let mut want = case.config.clone();
+        // A GGUF does not say that a model has no head, nor who gave the width of its heads; nothing scales up to the
+        // trained context.
+        want.head = if want.head == Head::None { Head::Tied } else { want.head };
+        want.own_head_dim = config.own_head_dim;
+        if case.name == "llama-rope-dynamic" {
+            want.rope.as_mut().unwrap().scaling = super::super::Scaling::None;
+        }
+        assert_eq!(config, want, "{}", case.name);
+        seen += 1;
+    }
+    assert!(seen > 10);
+}
+
+#[test]
+fn tensors_come_back() {
+    for case in cases() {
+        let Some((kv, tensors)) = gguf(&case) else { continue };
+        let file: BTreeMap<String, Vec<f32>> = tensors
+            .iter()
+            .map(|t| (t.name.clone(), gather(&t.gather, &t.shape, &|name| case.checkpoint.floats(name))))
+            .collect();
+        let (architecture, config) = back(&kv, &tensors);
+        let restored = restore(architecture, &config, &infos(&tensors)).unwrap();
+        let root = case.architecture.roots[0];
+        // Base classes are saved without the root.
+        let bare = !case.checkpoint.bytes.contains_key(&format!("{root}{}", case.architecture.embedding));
+        for t in &restored {
+            let name = if bare { t.name.strip_prefix(root).unwrap() } else { &t.name };
+            let info = case.checkpoint.infos.iter().find(|info| info.name == name).expect(name);
+            assert_eq!(info.shape, t.shape, "{}: {name}", case.name);
+            let got = gather(&t.gather, &t.shape, &|name| file[name].clone());
+            assert_eq!(got, case.checkpoint.floats(name), "{}: {name}", case.name);
+        }
+        assert_eq!(restored.len(), tensors.iter().filter(|t| !matches!(t.gather, Gather::Computed(_))).count());
+    }
+}
+
+#[test]
+fn rows_in_pairs_go_back_to_halves() {
+    for head_dim in [2, 16, 64] {
+        assert!((0..3 * head_dim).all(|row| paired_row(unpaired_row(row, head_dim), head_dim) == row));
+    }
+}
+
+#[test]
+fn headers_that_cannot_be_read_back_are_refused() {
+    let case = cases().into_iter().find(|case| case.name == "llama-rope-llama3").unwrap();
+    let (kv, tensors) = gguf(&case).unwrap();
+    let config = |kv: &Kv, divisors: Option<&[f32]>| config_json(kv, &infos(&tensors), divisors).unwrap_err();
+    let without = |key: &str| {
+        let mut kv = kv.clone();
+        kv.remove(key).unwrap();
+        kv
+    };
+    let with = |key: &str, value: u32| {
+        let mut kv = kv.clone();
+        kv.set(key, value);
+        kv
+    };
+    let missing = |key: &str| HeaderError::Missing { key: key.to_owned() };
+    assert_eq!(config(&without("llama.block_count"), None), missing("llama.block_count"));
+    assert_eq!(config(&without("general.architecture"), None), missing("general.architecture"));
+    let mut other = kv.clone();
+    other.set("general.architecture", "mamba");
+    assert_eq!(config(&other, None), HeaderError::UnknownArchitecture { name: "mamba".to_owned() });
+    assert!(Error::from(config(&other, None)).to_string().contains("mamba"));
+    let keys = vec!["llama.expert_count".to_owned()];
+    assert_eq!(config(&with("llama.expert_count", 8), None), HeaderError::UnknownKeys { architecture: "llama", keys });
+    assert!(matches!(config(&with("llama.rope.dimension_count", 2), None), HeaderError::Bad { .. }));
+    // A table that no usual parameters give.
+    let mut table = divisors(&tensors).unwrap();
+    table[1] *= 1.5;
+    assert!(matches!(config(&kv, Some(&table)), HeaderError::NoConfig { .. }));
+}
