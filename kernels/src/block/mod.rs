@@ -1,9 +1,17 @@
 //! Block codecs: `f32` rows to the bytes of a GGML type and back. One file a type; [`CODECS`] lists them.
 
 mod codec;
+mod fp4;
+mod grid;
 pub(crate) mod half;
+mod iq4_nl;
+mod iq4_xs;
 mod k_scales;
+mod mxfp4;
+mod nvfp4;
 mod plain;
+mod q1_0;
+mod q2_0;
 mod q2_k;
 mod q3_k;
 mod q4_0;
@@ -17,6 +25,10 @@ mod q8_0;
 mod search;
 mod small;
 mod super_block;
+mod ternary;
+mod tq1_0;
+mod tq2_0;
+mod units;
 mod weights;
 
 use crate::Isa;
@@ -70,6 +82,14 @@ pub static CODECS: &[&dyn Codec] = &[
     &Of::<q4_k::Q4K>::CODEC,
     &Of::<q5_k::Q5K>::CODEC,
     &Of::<q6_k::Q6K>::CODEC,
+    &Of::<iq4_nl::Iq4Nl>::CODEC,
+    &Of::<iq4_xs::Iq4Xs>::CODEC,
+    &Of::<tq1_0::Tq1_0>::CODEC,
+    &Of::<tq2_0::Tq2_0>::CODEC,
+    &Of::<mxfp4::Mxfp4>::CODEC,
+    &Of::<nvfp4::Nvfp4>::CODEC,
+    &Of::<q1_0::Q1_0>::CODEC,
+    &Of::<q2_0::Q2_0>::CODEC,
 ];
 
 /// The codec of this name, in any case.

@@ -9,9 +9,14 @@ use std::arch::x86_64::{
     _mm512_min_ps, _mm512_mul_ps, _mm512_reduce_max_ps, _mm512_roundscale_ps, _mm512_set1_epi32, _mm512_set1_ps,
     _mm512_sqrt_ps, _mm512_storeu_ps, _mm512_sub_epi32, _mm512_sub_ps, _mm512_xor_ps,
 };
-use std::ops::{Add, BitAnd, Div, Mul, Sub};
+use std::arch::x86_64::{
+    __m512i, _mm_loadu_ps, _mm256_loadu_ps, _mm512_add_epi32, _mm512_broadcast_f32x4, _mm512_broadcast_f32x8,
+    _mm512_cvtepu16_epi32, _mm512_loadu_si512, _mm512_mask_add_epi32, _mm512_mask_mov_epi32, _mm512_permutevar_ps,
+    _mm512_permutexvar_ps, _mm512_srl_epi32, _mm_cvtsi32_si128, _mm512_storeu_si512,
+};
+use std::ops::{Add, BitAnd, BitOr, Div, Mul, Sub};
 
-use super::{Job, LANES, Lanes, Mask, Row, Vector, avx2};
+use super::{Codes, Job, LANES, Lanes, Mask, Row, Vector, avx2};
 
 /// Proof that the machine has AVX-512 F, BW, DQ and VL.
 #[derive(Clone, Copy)]
@@ -20,6 +25,9 @@ pub(super) struct Avx512(());
 /// Exists only where an [`Avx512`] made it.
 #[derive(Clone, Copy)]
 pub(super) struct Avx512F(__m512);
+
+#[derive(Clone, Copy)]
+pub(super) struct Avx512Codes(__m512i);
 
 #[derive(Clone, Copy)]
 pub(super) struct Avx512Mask(__mmask16);
@@ -46,6 +54,7 @@ macro_rules! isa {
 
 impl Lanes for Avx512 {
     type F = Avx512F;
+    type Codes = Avx512Codes;
 
     #[inline(always)]
     fn splat(self, v: f32) -> Avx512F {
@@ -65,6 +74,70 @@ impl Lanes for Avx512 {
     #[inline(always)]
     fn transpose(self, src: &[f32], stride: usize, out: &mut [Row; LANES]) {
         avx2::transpose(src, stride, out);
+    }
+
+    #[inline(always)]
+    fn splat_codes(self, v: u32) -> Avx512Codes {
+        Avx512Codes(isa!(_mm512_set1_epi32(v as i32)))
+    }
+
+    #[inline(always)]
+    fn load_codes(self, v: &[u32; LANES]) -> Avx512Codes {
+        Avx512Codes(isa!(_mm512_loadu_si512(v.as_ptr().cast::<__m512i>())))
+    }
+
+    #[inline(always)]
+    fn load_short_codes(self, v: &[u16; LANES]) -> Avx512Codes {
+        Avx512Codes(isa!(_mm512_cvtepu16_epi32(_mm256_loadu_si256(v.as_ptr().cast::<__m256i>()))))
+    }
+
+    #[inline(always)]
+    fn pick4(self, table: &[f32; 4], codes: Avx512Codes) -> Avx512F {
+        isa!({
+            let table = _mm512_broadcast_f32x4(_mm_loadu_ps(table.as_ptr()));
+            Avx512F(_mm512_permutevar_ps(table, codes.0))
+        })
+    }
+
+    #[inline(always)]
+    fn pick8(self, table: &[f32; 8], codes: Avx512Codes) -> Avx512F {
+        // The fourth bit chooses between two copies.
+        isa!({
+            let table = _mm512_broadcast_f32x8(_mm256_loadu_ps(table.as_ptr()));
+            Avx512F(_mm512_permutexvar_ps(codes.0, table))
+        })
+    }
+
+    #[inline(always)]
+    fn pick16(self, table: &[f32; LANES], codes: Avx512Codes) -> Avx512F {
+        Avx512F(isa!(_mm512_permutexvar_ps(codes.0, _mm512_loadu_ps(table.as_ptr()))))
+    }
+}
+
+impl Codes for Avx512Codes {
+    type Mask = Avx512Mask;
+
+    #[inline(always)]
+    fn store(self, out: &mut [u32; LANES]) {
+        isa!(_mm512_storeu_si512(out.as_mut_ptr().cast::<__m512i>(), self.0));
+    }
+
+    #[inline(always)]
+    fn shift<const BITS: i32>(self) -> Self {
+        Avx512Codes(isa!(_mm512_srl_epi32(self.0, _mm_cvtsi32_si128(BITS))))
+    }
+
+    #[inline(always)]
+    fn push(self, mask: Avx512Mask) -> Self {
+        isa!({
+            let doubled = _mm512_add_epi32(self.0, self.0);
+            Avx512Codes(_mm512_mask_add_epi32(doubled, mask.0, doubled, _mm512_set1_epi32(1)))
+        })
+    }
+
+    #[inline(always)]
+    fn select(mask: Avx512Mask, yes: Self, no: Self) -> Self {
+        Avx512Codes(isa!(_mm512_mask_mov_epi32(no.0, mask.0, yes.0)))
     }
 }
 
@@ -104,6 +177,11 @@ impl Vector for Avx512F {
             _mm_storeu_si128(out.as_mut_ptr().cast::<__m128i>(), bytes);
         });
         out
+    }
+
+    #[inline(always)]
+    fn to_words(self, out: &mut [u32; LANES]) {
+        Avx512Codes(isa!(_mm512_cvttps_epi32(self.0))).store(out);
     }
 
     #[inline(always)]
@@ -171,6 +249,14 @@ impl BitAnd for Avx512Mask {
     #[inline(always)]
     fn bitand(self, other: Avx512Mask) -> Avx512Mask {
         Avx512Mask(self.0 & other.0)
+    }
+}
+
+impl BitOr for Avx512Mask {
+    type Output = Avx512Mask;
+    #[inline(always)]
+    fn bitor(self, other: Avx512Mask) -> Avx512Mask {
+        Avx512Mask(self.0 | other.0)
     }
 }
 

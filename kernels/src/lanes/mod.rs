@@ -10,7 +10,7 @@ mod avx2;
 mod avx512;
 mod scalar;
 
-use std::ops::{Add, BitAnd, Div, Mul, Sub};
+use std::ops::{Add, BitAnd, BitOr, Div, Mul, Sub};
 
 use crate::Isa;
 
@@ -18,7 +18,7 @@ use crate::Isa;
 pub(crate) const LANES: usize = 16;
 
 /// One number a lane, in memory.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Default, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C, align(64))]
 pub(crate) struct Row(pub(crate) [f32; LANES]);
 
@@ -26,6 +26,8 @@ pub(crate) struct Row(pub(crate) [f32; LANES]);
 pub(crate) trait Lanes: Copy {
     /// Its vector.
     type F: Vector;
+    /// Its vector of code words.
+    type Codes: Codes<Mask = <Self::F as Vector>::Mask>;
 
     /// The same number in every lane.
     fn splat(self, v: f32) -> Self::F;
@@ -35,6 +37,32 @@ pub(crate) trait Lanes: Copy {
     fn load_f16(self, v: &[u16; LANES]) -> Self::F;
     /// `out[i]` gets `src[lane * stride + i]` in each lane.
     fn transpose(self, src: &[f32], stride: usize, out: &mut [Row; LANES]);
+
+    /// The same word in every lane.
+    fn splat_codes(self, v: u32) -> Self::Codes;
+    /// Sixteen consecutive words.
+    fn load_codes(self, v: &[u32; LANES]) -> Self::Codes;
+    /// Sixteen consecutive short words, widened.
+    fn load_short_codes(self, v: &[u16; LANES]) -> Self::Codes;
+    /// In each lane the entry that the lowest two bits of its word choose.
+    fn pick4(self, table: &[f32; 4], codes: Self::Codes) -> Self::F;
+    /// In each lane the entry that the lowest three bits of its word choose.
+    fn pick8(self, table: &[f32; 8], codes: Self::Codes) -> Self::F;
+    /// In each lane the entry that the lowest four bits of its word choose.
+    fn pick16(self, table: &[f32; LANES], codes: Self::Codes) -> Self::F;
+}
+
+/// Sixteen words of 32 bits: indices into small tables, packed from the lowest bit.
+pub(crate) trait Codes: Copy {
+    type Mask: Mask;
+
+    fn store(self, out: &mut [u32; LANES]);
+    /// Drops the lowest `BITS` bits.
+    fn shift<const BITS: i32>(self) -> Self;
+    /// Doubles each word and adds one in the lanes of `mask`.
+    fn push(self, mask: Self::Mask) -> Self;
+    /// `yes` in the lanes of `mask`, `no` elsewhere.
+    fn select(mask: Self::Mask, yes: Self, no: Self) -> Self;
 }
 
 /// Sixteen `f32`.
@@ -58,6 +86,8 @@ pub(crate) trait Vector:
     fn sqrt(self) -> Self;
     /// To the nearest integer, ties to even; exact below 2^22 in magnitude. NaN and infinity stay.
     fn round(self) -> Self;
+    /// Cuts to an integer; numbers that `i32` cannot hold give anything.
+    fn to_words(self, out: &mut [u32; LANES]);
     /// What adding 1.5 * 2^23 leaves in the mantissa: the nearest integer below 2^22 in magnitude, and llama.cpp's own
     /// answer beyond (NaN gives 0, infinity -2^22).
     fn nearest_int(self) -> Self;
@@ -75,7 +105,7 @@ pub(crate) trait Vector:
 }
 
 /// Sixteen truth values.
-pub(crate) trait Mask: Copy + BitAnd<Output = Self> {
+pub(crate) trait Mask: Copy + BitAnd<Output = Self> + BitOr<Output = Self> {
     /// Lane 0 in the lowest bit.
     fn bits(self) -> u16;
 

@@ -5,6 +5,7 @@
 
 pub(super) mod affine;
 pub(super) mod descent;
+pub(super) mod nonlinear;
 pub(super) mod scales;
 pub(super) mod symmetric;
 
