@@ -8,7 +8,7 @@ use super::search::nonlinear::{LEVELS, codes, search};
 use super::small::{Codes, LEN, halves, inverse, joined, pack_nibbles, unpack};
 use super::units::squares;
 use super::weights::{square_sums, sub_block_columns, sub_blocks, weigh};
-use crate::lanes::{LANES, Lanes, Row, Vector};
+use crate::lanes::{LANES, Lanes, Row, Vector, each};
 
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
@@ -36,7 +36,8 @@ impl Block for Iq4Nl {
             sub_blocks(lanes, values, &mut x);
             if let Some(importance) = input.importance {
                 sub_block_columns(lanes, importance, group * LANES * LEN, &mut w);
-                let mean_squares = square_sums(lanes, values, LEN).map(|sum| sum * (2.0 / LEN as f32));
+                let squares = square_sums(lanes, values, LEN);
+                let mean_squares = each(|lane| squares[lane] * (2.0 / LEN as f32));
                 weigh(lanes, lanes.load(&mean_squares), &x, &mut w);
             } else {
                 squares(lanes, &x, &mut w);
@@ -55,7 +56,8 @@ impl Block for Iq4Nl {
     fn decode<L: Lanes>(_: L, bytes: &[u8], out: &mut [f32]) {
         decode_blocks(bytes, out, |block: Layout, out: &mut [f32; LEN]| {
             let d = f16_value(block.d);
-            *out = unpack(&block.codes, [0; 4]).map(|code| d * f32::from(LEVELS[usize::from(code)]));
+            let codes = unpack(&block.codes, [0; 4]);
+            *out = each(|j| d * f32::from(LEVELS[usize::from(codes[j])]));
         });
     }
 }
@@ -63,5 +65,6 @@ impl Block for Iq4Nl {
 /// The codes of 32 elements.
 #[inline(always)]
 pub(super) fn nearest<L: Lanes>(lanes: L, x: &[f32; LEN], inv: f32) -> Codes {
-    joined(halves(lanes, x).map(|x| codes(lanes, lanes.splat(inv) * x)))
+    let ([low, high], inv) = (halves(lanes, x), lanes.splat(inv));
+    joined([codes(lanes, inv * low), codes(lanes, inv * high)])
 }

@@ -9,7 +9,7 @@ use super::search::nonlinear::{LEVELS, search};
 use super::small::{LEN, inverse, pack_nibbles, unpack};
 use super::super_block::SUPER;
 use super::units::{self, Unit, nearest_int};
-use crate::lanes::{LANES, Lanes, Row, Vector};
+use crate::lanes::{LANES, Lanes, Row, Vector, each};
 
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
@@ -46,7 +46,8 @@ impl Block for Iq4Xs {
                 let low = block.scales_low[i / 2] >> (i % 2 * 4) & 15;
                 let high = (block.scales_high >> (2 * i) & 3) as u8;
                 let step = d * f32::from((low | high << 4) as i8 - 32);
-                *out = unpack(codes, [0; 4]).map(|code| step * f32::from(LEVELS[usize::from(code)]));
+                let codes = unpack(codes, [0; 4]);
+                *out = each(|j| step * f32::from(LEVELS[usize::from(codes[j])]));
             }
         });
     }

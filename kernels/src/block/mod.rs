@@ -4,6 +4,13 @@ mod codec;
 mod fp4;
 mod grid;
 pub(crate) mod half;
+mod iq1_m;
+mod iq1_s;
+mod iq2_s;
+mod iq2_xs;
+mod iq2_xxs;
+mod iq3_s;
+mod iq3_xxs;
 mod iq4_nl;
 mod iq4_xs;
 mod k_scales;
@@ -23,6 +30,7 @@ mod q5_k;
 mod q6_k;
 mod q8_0;
 mod search;
+mod signs;
 mod small;
 mod super_block;
 mod ternary;
@@ -45,7 +53,8 @@ pub trait Codec: Sync {
     fn block_len(&self) -> usize;
     /// Bytes a block.
     fn block_bytes(&self) -> usize;
-    /// The type to take for rows that are not a whole number of blocks; `None` where blocks of one element always fit.
+    /// The type to take for rows that are not a whole number of blocks; `None` where blocks of one element always fit
+    /// and where llama.cpp has none (Q1_0, NVFP4).
     fn fallback(&self) -> Option<&'static str>;
     /// Whether `encode` looks at importance.
     fn weighs(&self) -> bool;
@@ -60,7 +69,7 @@ pub trait Codec: Sync {
     ///
     /// `importance` holds one weight a column (`cols` of them), shared by all rows. `out` takes exactly the bytes of
     /// `rows`. Values must be finite: callers check (see [`crate::first_non_finite`]), since only they can name the
-    /// tensor. Panics if the lengths do not fit together.
+    /// tensor. Panics if the lengths do not fit together, or without importance where it is needed.
     fn encode(&self, isa: Isa, rows: &[f32], cols: usize, importance: Option<&[f32]>, out: &mut [u8]);
 
     /// Decodes whole blocks into `out.len()` elements. Panics if the lengths do not fit together.
@@ -84,6 +93,13 @@ pub static CODECS: &[&dyn Codec] = &[
     &Of::<q6_k::Q6K>::CODEC,
     &Of::<iq4_nl::Iq4Nl>::CODEC,
     &Of::<iq4_xs::Iq4Xs>::CODEC,
+    &Of::<iq3_xxs::Iq3Xxs>::CODEC,
+    &Of::<iq3_s::Iq3S>::CODEC,
+    &Of::<iq2_xxs::Iq2Xxs>::CODEC,
+    &Of::<iq2_xs::Iq2Xs>::CODEC,
+    &Of::<iq2_s::Iq2S>::CODEC,
+    &Of::<iq1_s::Iq1S>::CODEC,
+    &Of::<iq1_m::Iq1M>::CODEC,
     &Of::<tq1_0::Tq1_0>::CODEC,
     &Of::<tq2_0::Tq2_0>::CODEC,
     &Of::<mxfp4::Mxfp4>::CODEC,

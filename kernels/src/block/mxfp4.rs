@@ -3,9 +3,9 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::codec::{Block, Input, decode_blocks};
-use super::fp4::{VALUES, codes, largest, thresholds};
+use super::fp4::{VALUES, codes, largest};
 use super::small::{LEN, halves, joined, pack_nibbles, unpack};
-use crate::lanes::{Lanes, Vector};
+use crate::lanes::{Lanes, each};
 
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
@@ -33,8 +33,8 @@ impl Block for Mxfp4 {
             let size = largest::<L>(&x);
             // Magnitudes below 2^-125 wrap round to huge scales, as they do in llama.cpp; their codes are all 0.
             let exponent = if size > 0.0 { (floor_log2(size) - 2 + 127) as u8 } else { 0 };
-            let thresholds = thresholds(half_scale(exponent));
-            let codes = joined(x.map(|x| codes(lanes, x, &thresholds)));
+            let d = half_scale(exponent);
+            let codes = joined([codes(lanes, x[0], size, d), codes(lanes, x[1], size, d)]);
             *out = bytemuck::cast(Layout { exponent, codes: pack_nibbles(&codes) });
         }
     }
@@ -43,7 +43,8 @@ impl Block for Mxfp4 {
     fn decode<L: Lanes>(_: L, bytes: &[u8], out: &mut [f32]) {
         decode_blocks(bytes, out, |block: Layout, out: &mut [f32; LEN]| {
             let d = half_scale(block.exponent);
-            *out = unpack(&block.codes, [0; 4]).map(|code| f32::from(VALUES[usize::from(code)]) * d);
+            let codes = unpack(&block.codes, [0; 4]);
+            *out = each(|j| f32::from(VALUES[usize::from(codes[j])]) * d);
         });
     }
 }

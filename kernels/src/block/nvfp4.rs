@@ -5,8 +5,8 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::codec::{Block, Input, decode_blocks};
-use super::fp4::{VALUES, codes, largest, thresholds};
-use crate::lanes::{LANES, Lanes};
+use super::fp4::{VALUES, codes, largest};
+use crate::lanes::{LANES, Lanes, each};
 
 const LEN: usize = 64;
 
@@ -34,13 +34,12 @@ impl Block for Nvfp4 {
     fn encode<L: Lanes>(lanes: L, input: &Input<'_>, out: &mut [u8]) {
         for (x, out) in input.values.as_chunks::<LEN>().0.iter().zip(out.as_chunks_mut::<{ Self::BYTES }>().0) {
             let mut block = Layout { scales: [0; 4], codes: [[0; 8]; 4] };
-            for ((x, scale), packed) in
-                x.as_chunks::<LANES>().0.iter().zip(&mut block.scales).zip(&mut block.codes)
-            {
+            for ((x, scale), packed) in x.as_chunks::<LANES>().0.iter().zip(&mut block.scales).zip(&mut block.codes) {
                 let x = lanes.load(x);
-                *scale = to_e4m3(largest::<L>(&[x]) / 6.0);
-                let codes = codes(lanes, x, &thresholds(half_value(*scale)));
-                *packed = std::array::from_fn(|j| codes[j] | codes[j + 8] << 4);
+                let size = largest::<L>(&[x]);
+                *scale = to_e4m3(size / 6.0);
+                let codes = codes(lanes, x, size, half_value(*scale));
+                *packed = each(|j| codes[j] | codes[j + 8] << 4);
             }
             *out = bytemuck::cast(block);
         }
@@ -52,9 +51,7 @@ impl Block for Nvfp4 {
             let subs = out.as_chunks_mut::<16>().0.iter_mut().zip(&block.codes).zip(block.scales);
             for ((out, codes), scale) in subs {
                 let d = half_value(scale);
-                *out = std::array::from_fn(|j| {
-                    f32::from(VALUES[usize::from(codes[j % 8] >> (j / 8 * 4) & 15)]) * d
-                });
+                *out = each(|j| f32::from(VALUES[usize::from(codes[j % 8] >> (j / 8 * 4) & 15)]) * d);
             }
         });
     }

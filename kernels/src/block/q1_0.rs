@@ -5,7 +5,7 @@ use bytemuck::{Pod, Zeroable};
 use super::codec::{Block, Input, decode_blocks};
 use super::half::{f16_bits, f16_value};
 use super::weights::transposed;
-use crate::lanes::{LANES, Lanes, Mask, Row, Vector};
+use crate::lanes::{LANES, Lanes, Mask, Row, Vector, each};
 
 const LEN: usize = 128;
 
@@ -49,7 +49,7 @@ impl Block for Q1_0 {
         decode_blocks(bytes, out, |block: Layout, out: &mut [f32; LEN]| {
             let d = f16_value(block.d);
             for (out, signs) in out.as_chunks_mut::<8>().0.iter_mut().zip(block.signs) {
-                *out = std::array::from_fn(|j| if signs >> j & 1 == 1 { d } else { -d });
+                *out = each(|j| if signs >> j & 1 == 1 { d } else { -d });
             }
         });
     }

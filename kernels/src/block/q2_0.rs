@@ -7,7 +7,7 @@ use bytemuck::{Pod, Zeroable};
 use super::codec::{Block, Input, decode_blocks};
 use super::half::{f16_bits, f16_value};
 use super::ternary::{codes, inverse, largest};
-use crate::lanes::Lanes;
+use crate::lanes::{Lanes, each};
 
 const LEN: usize = 64;
 
@@ -51,7 +51,7 @@ impl Block for Q2_0 {
         decode_blocks(bytes, out, |block: Layout, out: &mut [f32; LEN]| {
             let d = f16_value(block.d);
             for (out, codes) in out.as_chunks_mut::<4>().0.iter_mut().zip(block.codes) {
-                *out = std::array::from_fn(|j| f32::from((codes >> (2 * j) & 3) as i8 - 1) * d);
+                *out = each(|j| f32::from((codes >> (2 * j) & 3) as i8 - 1) * d);
             }
         });
     }

@@ -5,9 +5,9 @@ use bytemuck::{Pod, Zeroable};
 use super::codec::{Block, Input, decode_blocks};
 use super::half::f16_value;
 use super::search::affine::{self, Trials};
-use super::search::{Fit, Levels};
-use super::super_block::{Fits, SUPER, Searched, encode, finish_affine, pack_two_bits};
-use crate::lanes::{Lanes, Row, Vector};
+use super::search::{Fit, GROUPS, Levels};
+use super::super_block::{Fits, Groups, SUPER, Searched, encode, finish_affine, pack_two_bits};
+use crate::lanes::{Lanes, Row, Vector, each};
 
 /// 16 bytes of scale (low nibble) and minimum, 256 codes of two bits, 2 + 2 bytes of scales' scales.
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -65,11 +65,11 @@ impl Searched<16> for Q2K {
     #[inline(always)]
     fn search<L: Lanes>(
         lanes: L,
-        x: &[Row; 16],
-        w: &[Row; 16],
+        x: &Groups<16>,
+        w: &Groups<16>,
         weighted: bool,
-        scratch: &mut [Row; 16],
-    ) -> (Fit<L::F>, L::F) {
+        scratch: &mut Groups<16>,
+    ) -> [(Fit<L::F>, L::F); GROUPS] {
         const PLAIN: Trials = Trials { high: 3.0, first: -0.5, delta: 0.1, steps: 15, absolute: true };
         if weighted {
             affine::search(lanes, x, w, Trials::weighted(3), scratch)
@@ -81,7 +81,7 @@ impl Searched<16> for Q2K {
     #[inline(always)]
     fn finish<L: Lanes>(lanes: L, x: &[f32], fits: &Fits, weighted: bool, out: &mut [u8]) {
         finish_affine::<L, 16>(lanes, x, fits, weighted, Self::LEVELS, 15.0, |s, parts| {
-            let scales = std::array::from_fn(|j| parts.scales[j] & 15 | parts.mins[j] << 4);
+            let scales = each(|j| parts.scales[j] & 15 | parts.mins[j] << 4);
             let mut block = Layout { scales, codes: [0; 64], d: parts.d, dmin: parts.dmin };
             pack_two_bits(&parts.codes, &mut block.codes);
             out[s * Self::BYTES..][..Self::BYTES].copy_from_slice(bytemuck::bytes_of(&block));

@@ -4,10 +4,10 @@ use bytemuck::{Pod, Zeroable};
 
 use super::codec::{Block, Input, decode_blocks};
 use super::half::{f16_bits, f16_value};
-use super::search::{Fit, Levels, descent, nearest_codes, step, symmetric};
-use super::super_block::{Codes, Fits, SUPER, Searched, encode, pack_bits, pack_two_bits};
+use super::search::{Fit, GROUPS, Levels, descent, nearest_codes, step, symmetric};
+use super::super_block::{Codes, Fits, Groups, SUPER, Searched, column, encode, pack_bits, pack_two_bits};
 use super::weights::transposed;
-use crate::lanes::{LANES, Lanes, Row, Vector};
+use crate::lanes::{LANES, Lanes, Row, Vector, each};
 
 /// 256 high bits, 256 pairs of low bits, 16 six-bit scales, their scale.
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -84,6 +84,15 @@ fn pack(d: u16, scales: &[u8; 16], codes: &Codes) -> Layout {
     block
 }
 
+#[inline(always)]
+fn sum<L: Lanes>(lanes: L, rows: &[Row; 16]) -> L::F {
+    let mut sum = lanes.splat(0.0);
+    for row in rows {
+        sum = sum + lanes.load(&row.0);
+    }
+    sum
+}
+
 impl Searched<16> for Q3K {
     const LEVELS: Levels = LEVELS;
     const LEVEL_FACTOR: f32 = 2.0;
@@ -97,12 +106,15 @@ impl Searched<16> for Q3K {
     }
 
     #[inline(always)]
-    fn search<L: Lanes>(lanes: L, x: &[Row; 16], w: &[Row; 16], _: bool, scratch: &mut [Row; 16]) -> (Fit<L::F>, L::F) {
-        let mut weight = lanes.splat(0.0);
-        for w in w {
-            weight = weight + lanes.load(&w.0);
-        }
-        (symmetric::search(lanes, x, w, LEVELS, scratch), weight)
+    fn search<L: Lanes>(
+        lanes: L,
+        x: &Groups<16>,
+        w: &Groups<16>,
+        _: bool,
+        scratch: &mut Groups<16>,
+    ) -> [(Fit<L::F>, L::F); GROUPS] {
+        let found = symmetric::search_groups(lanes, x, w, LEVELS, scratch);
+        [(found[0], sum(lanes, &w[0])), (found[1], sum(lanes, &w[1]))]
     }
 
     #[inline(always)]
@@ -115,13 +127,14 @@ impl Searched<16> for Q3K {
         let low = lanes.splat(SCALE_LEVELS.low);
         let zero = lanes.splat(0.0);
         let nothing = found.inv.eq(zero);
-        let scale_codes = scale.map(|scale| {
+        let mut scale_codes = [[0; LANES]; LANES];
+        for (scale, code) in scale.iter().zip(&mut scale_codes) {
             let level = (found.inv * lanes.load(&scale.0)).nearest_int();
-            let code = level.max(low).min(lanes.splat(SCALE_LEVELS.high)) - low;
-            L::F::select(nothing, zero, code).to_bytes()
-        });
+            let level = level.max(low).min(lanes.splat(SCALE_LEVELS.high));
+            *code = L::F::select(nothing, zero, level - low).to_bytes();
+        }
         for (s, (x, out)) in x.chunks_exact(SUPER).zip(out.as_chunks_mut::<{ Self::BYTES }>().0).enumerate() {
-            let (d, scales) = (d_bits[s], scale_codes.map(|row| row[s]));
+            let (d, scales) = (d_bits[s], column(&scale_codes, s));
             let codes = fits.codes::<L, 16>(lanes, s, x, LEVELS, |sub| (step(d, scales[sub] as i8 - 32), 0.0));
             *out = bytemuck::cast(pack(d, &scales, &codes));
         }
@@ -155,7 +168,7 @@ fn encode_plain<L: Lanes>(lanes: L, values: &[f32], out: &mut [u8]) {
         for (j, (x, codes)) in chunks.enumerate() {
             let step = step(d, scale_codes[j] as i8 - 32);
             *codes =
-                if step == 0.0 { kept.map(|row| row.0[j] as u8) } else { nearest_codes(lanes, x, step, 0.0, LEVELS) };
+                if step == 0.0 { each(|i| kept[i].0[j] as u8) } else { nearest_codes(lanes, x, step, 0.0, LEVELS) };
         }
         *out = bytemuck::cast(pack(d, &scale_codes, &codes));
     }

@@ -5,9 +5,11 @@ use bytemuck::{Pod, Zeroable};
 use super::codec::{Block, Input, decode_blocks};
 use super::half::{f16_bits, f16_value};
 use super::search::symmetric;
-use super::search::{Fit, Levels};
-use super::small::{Codes, LEN, Weighted, encode_weighted, extreme, halves, inverse, joined, pack_nibbles, unpack};
-use crate::lanes::{Lanes, Row, Vector};
+use super::search::{Fit, GROUPS, Levels};
+use super::small::{
+    Codes, Groups, LEN, Weighted, capped, encode_weighted, extreme, halves, inverse, joined, pack_nibbles, unpack,
+};
+use crate::lanes::{Lanes, Vector, each};
 
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
@@ -35,8 +37,8 @@ impl Block for Q4_0 {
         for (x, out) in input.values.as_chunks().0.iter().zip(out.as_chunks_mut::<{ Self::BYTES }>().0) {
             let d = extreme(lanes, x) / -8.0;
             let (inv, half) = (lanes.splat(inverse(d)), lanes.splat(8.5));
-            let codes =
-                joined(halves(lanes, x).map(|x| (x * inv + half).to_bytes())).map(|code| (code as i8).min(15) as u8);
+            let [a, b] = halves(lanes, x);
+            let codes = capped(&joined([(a * inv + half).to_bytes(), (b * inv + half).to_bytes()]), 15);
             *out = bytemuck::cast(pack(d, &codes));
         }
     }
@@ -45,7 +47,8 @@ impl Block for Q4_0 {
     fn decode<L: Lanes>(_: L, bytes: &[u8], out: &mut [f32]) {
         decode_blocks(bytes, out, |block: Layout, out: &mut [f32; LEN]| {
             let d = f16_value(block.d);
-            *out = unpack(&block.codes, [0; 4]).map(|code| f32::from(code as i8 - 8) * d);
+            let codes = unpack(&block.codes, [0; 4]);
+            *out = each(|j| f32::from(codes[j] as i8 - 8) * d);
         });
     }
 }
@@ -54,8 +57,8 @@ impl Weighted for Q4_0 {
     const LEVELS: Levels = Levels::around_zero(8);
 
     #[inline(always)]
-    fn search<L: Lanes>(lanes: L, x: &[Row; LEN], w: &[Row; LEN], scratch: &mut [Row; LEN]) -> Fit<L::F> {
-        symmetric::search(lanes, x, w, Self::LEVELS, scratch)
+    fn search<L: Lanes>(lanes: L, x: &Groups, w: &Groups, scratch: &mut Groups) -> [Fit<L::F>; GROUPS] {
+        symmetric::search_groups(lanes, x, w, Self::LEVELS, scratch)
     }
 
     #[inline(always)]

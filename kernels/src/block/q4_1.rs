@@ -5,9 +5,11 @@ use bytemuck::{Pod, Zeroable};
 use super::codec::{Block, Input, decode_blocks};
 use super::half::{f16_bits, f16_value};
 use super::search::affine::{self, Trials};
-use super::search::{Fit, Levels};
-use super::small::{Codes, LEN, Weighted, encode_weighted, halves, inverse, joined, pack_nibbles, range, unpack};
-use crate::lanes::{Lanes, Row, Vector};
+use super::search::{Fit, GROUPS, Levels};
+use super::small::{
+    Codes, Groups, LEN, Weighted, capped, encode_weighted, halves, inverse, joined, pack_nibbles, range, unpack,
+};
+use crate::lanes::{Lanes, Vector, each};
 
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
@@ -37,8 +39,8 @@ impl Block for Q4_1 {
             let (min, max) = range(lanes, x);
             let d = (max - min) / 15.0;
             let (inv, low, half) = (lanes.splat(inverse(d)), lanes.splat(min), lanes.splat(0.5));
-            let codes = joined(halves(lanes, x).map(|x| ((x - low) * inv + half).to_bytes()))
-                .map(|code| (code as i8).min(15) as u8);
+            let [a, b] = halves(lanes, x);
+            let codes = capped(&joined([((a - low) * inv + half).to_bytes(), ((b - low) * inv + half).to_bytes()]), 15);
             *out = bytemuck::cast(pack(d, min, &codes));
         }
     }
@@ -47,7 +49,8 @@ impl Block for Q4_1 {
     fn decode<L: Lanes>(_: L, bytes: &[u8], out: &mut [f32]) {
         decode_blocks(bytes, out, |block: Layout, out: &mut [f32; LEN]| {
             let (d, min) = (f16_value(block.d), f16_value(block.min));
-            *out = unpack(&block.codes, [0; 4]).map(|code| f32::from(code) * d + min);
+            let codes = unpack(&block.codes, [0; 4]);
+            *out = each(|j| f32::from(codes[j]) * d + min);
         });
     }
 }
@@ -56,8 +59,9 @@ impl Weighted for Q4_1 {
     const LEVELS: Levels = Levels::from_zero(15);
 
     #[inline(always)]
-    fn search<L: Lanes>(lanes: L, x: &[Row; LEN], w: &[Row; LEN], scratch: &mut [Row; LEN]) -> Fit<L::F> {
-        affine::search(lanes, x, w, Trials::weighted(15), scratch).0
+    fn search<L: Lanes>(lanes: L, x: &Groups, w: &Groups, scratch: &mut Groups) -> [Fit<L::F>; GROUPS] {
+        let [(a, _), (b, _)] = affine::search(lanes, x, w, Trials::weighted(15), scratch);
+        [a, b]
     }
 
     #[inline(always)]

@@ -5,11 +5,12 @@ use bytemuck::{Pod, Zeroable};
 use super::codec::{Block, Input, decode_blocks};
 use super::half::{f16_bits, f16_value};
 use super::search::affine::{self, Trials};
-use super::search::{Fit, Levels};
+use super::search::{Fit, GROUPS, Levels};
 use super::small::{
-    Codes, LEN, Weighted, encode_weighted, halves, inverse, joined, pack_fifth_bits, pack_nibbles, range, unpack,
+    Codes, Groups, LEN, Weighted, encode_weighted, halves, inverse, joined, pack_fifth_bits, pack_nibbles, range,
+    unpack,
 };
-use crate::lanes::{Lanes, Row, Vector};
+use crate::lanes::{Lanes, Vector, each};
 
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
@@ -40,7 +41,8 @@ impl Block for Q5_1 {
             let (min, max) = range(lanes, x);
             let d = (max - min) / 31.0;
             let (inv, low, half) = (lanes.splat(inverse(d)), lanes.splat(min), lanes.splat(0.5));
-            let codes = joined(halves(lanes, x).map(|x| ((x - low) * inv + half).to_bytes()));
+            let [a, b] = halves(lanes, x);
+            let codes = joined([((a - low) * inv + half).to_bytes(), ((b - low) * inv + half).to_bytes()]);
             *out = bytemuck::cast(pack(d, min, &codes));
         }
     }
@@ -49,7 +51,8 @@ impl Block for Q5_1 {
     fn decode<L: Lanes>(_: L, bytes: &[u8], out: &mut [f32]) {
         decode_blocks(bytes, out, |block: Layout, out: &mut [f32; LEN]| {
             let (d, min) = (f16_value(block.d), f16_value(block.min));
-            *out = unpack(&block.codes, block.fifth).map(|code| f32::from(code) * d + min);
+            let codes = unpack(&block.codes, block.fifth);
+            *out = each(|j| f32::from(codes[j]) * d + min);
         });
     }
 }
@@ -58,8 +61,9 @@ impl Weighted for Q5_1 {
     const LEVELS: Levels = Levels::from_zero(31);
 
     #[inline(always)]
-    fn search<L: Lanes>(lanes: L, x: &[Row; LEN], w: &[Row; LEN], scratch: &mut [Row; LEN]) -> Fit<L::F> {
-        affine::search(lanes, x, w, Trials::weighted(31), scratch).0
+    fn search<L: Lanes>(lanes: L, x: &Groups, w: &Groups, scratch: &mut Groups) -> [Fit<L::F>; GROUPS] {
+        let [(a, _), (b, _)] = affine::search(lanes, x, w, Trials::weighted(31), scratch);
+        [a, b]
     }
 
     #[inline(always)]

@@ -4,9 +4,9 @@ use bytemuck::{Pod, Zeroable};
 
 use super::codec::{Block, Input, decode_blocks};
 use super::half::{f16_bits, f16_value};
-use super::search::{Fit, Levels, step, symmetric};
-use super::super_block::{Codes, Fits, SUPER, Searched, encode};
-use crate::lanes::{LANES, Lanes, Row, Vector};
+use super::search::{Fit, GROUPS, Levels, step, symmetric};
+use super::super_block::{Codes, Fits, Groups, SUPER, Searched, encode};
+use crate::lanes::{LANES, Lanes, Row, Vector, each};
 
 /// 256 low nibbles, 256 pairs of high bits, 16 scales, their scale.
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -73,8 +73,15 @@ impl Searched<16> for Q6K {
     fn weights<L: Lanes>(_: L, _: L::F, _: &[Row; 16], _: &mut [Row; 16]) {}
 
     #[inline(always)]
-    fn search<L: Lanes>(lanes: L, x: &[Row; 16], w: &[Row; 16], _: bool, scratch: &mut [Row; 16]) -> (Fit<L::F>, L::F) {
-        (symmetric::search(lanes, x, w, Self::LEVELS, scratch), lanes.splat(0.0))
+    fn search<L: Lanes>(
+        lanes: L,
+        x: &Groups<16>,
+        w: &Groups<16>,
+        _: bool,
+        scratch: &mut Groups<16>,
+    ) -> [(Fit<L::F>, L::F); GROUPS] {
+        let found = symmetric::search_groups(lanes, x, w, Self::LEVELS, scratch);
+        [(found[0], lanes.splat(0.0)), (found[1], lanes.splat(0.0))]
     }
 
     #[inline(always)]
@@ -98,7 +105,7 @@ impl Searched<16> for Q6K {
             let d = f16_bits(1.0 / inv);
             let mut levels = [0.0; LANES];
             (lanes.splat(inv) * lanes.load(found)).nearest_int().min(lanes.splat(127.0)).store(&mut levels);
-            let scales = levels.map(|v| v as i32 as i8);
+            let scales = each(|j| levels[j] as i32 as i8);
             let codes = fits.codes::<L, 16>(lanes, s, x, Self::LEVELS, |sub| (step(d, scales[sub]), 0.0));
             *out = bytemuck::cast(pack(d, scales, &codes));
         }

@@ -5,7 +5,7 @@ use bytemuck::{Pod, Zeroable};
 use super::codec::{Block, Input, decode_blocks};
 use super::half::{f16_bits, f16_value};
 use super::small::{LEN, halves, inverse, joined};
-use crate::lanes::{Lanes, Vector};
+use crate::lanes::{Lanes, Vector, each};
 
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
@@ -33,13 +33,13 @@ impl Block for Q8_0 {
         let zero = lanes.splat(0.0);
         let (up, down) = (lanes.splat(BELOW_HALF), lanes.splat(-BELOW_HALF));
         for (x, out) in input.values.as_chunks().0.iter().zip(out.as_chunks_mut::<{ Self::BYTES }>().0) {
-            let x = halves(lanes, x);
-            let d = x[0].abs().max(x[1].abs()).reduce_max() / 127.0;
+            let [a, b] = halves(lanes, x);
+            let d = a.abs().max(b.abs()).reduce_max() / 127.0;
             let inv = lanes.splat(inverse(d));
-            let codes = joined(x.map(|x| {
-                let level = x * inv;
-                (level + L::F::select(level.lt(zero), down, up)).to_bytes()
-            }));
+            let (a, b) = (a * inv, b * inv);
+            let a = a + L::F::select(a.lt(zero), down, up);
+            let b = b + L::F::select(b.lt(zero), down, up);
+            let codes = joined([a.to_bytes(), b.to_bytes()]);
             *out = bytemuck::cast(Layout { d: f16_bits(d), codes: bytemuck::cast(codes) });
         }
     }
@@ -48,7 +48,7 @@ impl Block for Q8_0 {
     fn decode<L: Lanes>(_: L, bytes: &[u8], out: &mut [f32]) {
         decode_blocks(bytes, out, |block: Layout, out: &mut [f32; LEN]| {
             let d = f16_value(block.d);
-            *out = block.codes.map(|code| f32::from(code) * d);
+            *out = each(|j| f32::from(block.codes[j]) * d);
         });
     }
 }

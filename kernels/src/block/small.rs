@@ -1,9 +1,9 @@
 //! Blocks of 32 with one scale (and minimum) each: what Q4_0, Q4_1, Q5_0, Q5_1 and Q8_0 share.
 
 use super::codec::Input;
-use super::search::{Fit, Levels, kept_codes};
+use super::search::{Fit, GROUPS, Levels, kept_codes};
 use super::weights::{columns, square_sums, transposed, weigh};
-use crate::lanes::{LANES, Lanes, Mask, Row, Vector};
+use crate::lanes::{LANES, Lanes, Mask, Row, Vector, each};
 
 /// Elements of a block.
 pub(super) const LEN: usize = 32;
@@ -14,7 +14,8 @@ pub(super) type Codes = [u8; LEN];
 /// The value of largest magnitude, the first of equals; 0 where all are zero.
 #[inline(always)]
 pub(super) fn extreme<L: Lanes>(lanes: L, x: &[f32; LEN]) -> f32 {
-    let [a, b] = halves(lanes, x).map(Vector::abs);
+    let [a, b] = halves(lanes, x);
+    let (a, b) = (a.abs(), b.abs());
     let size = a.max(b).reduce_max();
     if size == 0.0 {
         return 0.0;
@@ -40,14 +41,26 @@ pub(super) fn range<L: Lanes>(lanes: L, x: &[f32; LEN]) -> (f32, f32) {
 }
 
 #[inline(always)]
+fn split(x: &[f32; LEN]) -> [&[f32; LANES]; 2] {
+    let halves = x.as_chunks::<LANES>().0;
+    [&halves[0], &halves[1]]
+}
+
+#[inline(always)]
 pub(super) fn halves<L: Lanes>(lanes: L, x: &[f32; LEN]) -> [L::F; 2] {
-    let (low, high) = x.split_at(LANES);
-    [low, high].map(|half| lanes.load(half.first_chunk().expect("half of a block")))
+    let [low, high] = split(x);
+    [lanes.load(low), lanes.load(high)]
 }
 
 #[inline(always)]
 pub(super) fn joined(halves: [[u8; LANES]; 2]) -> Codes {
     bytemuck::cast(halves)
+}
+
+/// Cut to `high`, as signed bytes.
+#[inline(always)]
+pub(super) fn capped(codes: &Codes, high: i8) -> Codes {
+    each(|j| (codes[j] as i8).min(high) as u8)
 }
 
 /// `1 / d`, or 0 for 0.
@@ -59,29 +72,35 @@ pub(super) fn inverse(d: f32) -> f32 {
 /// Low nibbles: byte `j` holds elements `j` and `j + 16`.
 #[inline(always)]
 pub(super) fn pack_nibbles(codes: &Codes) -> [u8; 16] {
-    std::array::from_fn(|j| codes[j] & 15 | codes[j + 16] << 4)
+    each(|j| codes[j] & 15 | codes[j + 16] << 4)
 }
 
 /// Bit 4 of element `j` in bit `j`, little-endian.
 #[inline(always)]
 pub(super) fn pack_fifth_bits(codes: &Codes) -> [u8; 4] {
-    let bits = codes.iter().enumerate().fold(0u32, |bits, (j, code)| bits | u32::from(code >> 4 & 1) << j);
-    bits.to_le_bytes()
+    // The multiplication moves bit 0 of byte `j` to bit `56 + j`.
+    each(|i| {
+        let eight = u64::from_le_bytes(each(|j| codes[8 * i + j] >> 4 & 1));
+        (eight.wrapping_mul(0x0102_0408_1020_4080) >> 56) as u8
+    })
 }
 
 /// The codes of a block with packed nibbles and, for five-bit types, packed fifth bits.
 #[inline(always)]
 pub(super) fn unpack(nibbles: &[u8; 16], fifth: [u8; 4]) -> Codes {
     let fifth = u32::from_le_bytes(fifth);
-    std::array::from_fn(|j| nibbles[j % 16] >> (j / 16 * 4) & 15 | ((fifth >> j & 1) as u8) << 4)
+    each(|j| nibbles[j % 16] >> (j / 16 * 4) & 15 | ((fifth >> j & 1) as u8) << 4)
 }
+
+/// Rows of the groups' elements or weights.
+pub(super) type Groups = [[Row; LEN]; GROUPS];
 
 /// A type of this family, as importance-weighted encoding sees it.
 pub(super) trait Weighted {
     const LEVELS: Levels;
 
-    /// The search of sixteen blocks. `scratch` may hold anything.
-    fn search<L: Lanes>(lanes: L, x: &[Row; LEN], w: &[Row; LEN], scratch: &mut [Row; LEN]) -> Fit<L::F>;
+    /// The searches of each group's blocks. `scratch` may hold anything.
+    fn search<L: Lanes>(lanes: L, x: &Groups, w: &Groups, scratch: &mut Groups) -> [Fit<L::F>; GROUPS];
 
     fn write(scale: f32, min: f32, codes: &Codes, out: &mut [u8]);
 }
@@ -99,45 +118,47 @@ pub(super) fn encode_weighted<L: Lanes, B: Weighted>(
     let batches = input.values.chunks(LANES * cols).zip(out.chunks_mut(LANES * cols / LEN * block_bytes));
     for (x, out) in batches {
         let squares = square_sums(lanes, x, cols);
-        let groups = x.chunks(LANES * LEN).zip(out.chunks_mut(LANES * block_bytes));
-        for (group, (x, out)) in groups.enumerate() {
-            let start = group * LANES * LEN;
-            let square = |lane: usize| squares[((start + lane * LEN) / cols).min(LANES - 1)];
-            let mean_squares = std::array::from_fn(|lane| square(lane) / cols as f32);
-            encode_group::<L, B>(lanes, x, (importance, start), &mean_squares, out, block_bytes);
+        let parts = x.chunks(GROUPS * LANES * LEN).zip(out.chunks_mut(GROUPS * LANES * block_bytes));
+        for (i, (values, out)) in parts.enumerate() {
+            let (mut x, mut w, mut scratch) = (empty_groups(), empty_groups(), empty_groups());
+            for (g, (x, w)) in x.iter_mut().zip(&mut w).enumerate() {
+                let start = (i * GROUPS + g) * LANES * LEN;
+                let square = |lane: usize| squares[((start + lane * LEN) / cols).min(LANES - 1)];
+                let mean_squares = each(|lane| square(lane) / cols as f32);
+                let mut natural = [0.0; LANES * LEN];
+                let values = values.chunks(LANES * LEN).nth(g).unwrap_or_default();
+                natural[..values.len()].copy_from_slice(values);
+                transposed(lanes, &natural, x);
+                columns(importance, start, &mut natural);
+                transposed(lanes, &natural, w);
+                weigh(lanes, lanes.load(&mean_squares), x, w);
+            }
+            let found = B::search(lanes, &x, &w, &mut scratch);
+            let groups = values.chunks(LANES * LEN).zip(out.chunks_mut(LANES * block_bytes)).zip(found);
+            for ((values, out), fit) in groups {
+                write_group::<L, B>(lanes, values, fit, out, block_bytes);
+            }
         }
     }
 }
 
 #[inline(always)]
-fn encode_group<L: Lanes, B: Weighted>(
-    lanes: L,
-    values: &[f32],
-    (importance, start): (&[f32], usize),
-    mean_squares: &[f32; LANES],
-    out: &mut [u8],
-    block_bytes: usize,
-) {
-    let (mut x, mut w, mut scratch) = ([Row::default(); LEN], [Row::default(); LEN], [Row::default(); LEN]);
-    let mut natural = [0.0; LANES * LEN];
-    natural[..values.len()].copy_from_slice(values);
-    transposed(lanes, &natural, &mut x);
-    columns(importance, start, &mut natural);
-    transposed(lanes, &natural, &mut w);
-    weigh(lanes, lanes.load(mean_squares), &x, &mut w);
-    let fit = B::search(lanes, &x, &w, &mut scratch);
+fn empty_groups() -> Groups {
+    [[Row([0.0; LANES]); LEN]; GROUPS]
+}
 
-    let stored = |v: L::F| {
-        let mut row = [0.0; LANES];
-        v.store(&mut row);
-        row
-    };
-    let (scale, min, inv, origin) = (stored(fit.scale), stored(fit.min), stored(fit.inv), stored(fit.origin));
+#[inline(always)]
+fn write_group<L: Lanes, B: Weighted>(lanes: L, values: &[f32], fit: Fit<L::F>, out: &mut [u8], block_bytes: usize) {
+    let [mut scale, mut min, mut inv, mut origin] = [[0.0; LANES]; 4];
+    fit.scale.store(&mut scale);
+    fit.min.store(&mut min);
+    fit.inv.store(&mut inv);
+    fit.origin.store(&mut origin);
     let blocks = values.as_chunks::<LEN>().0.iter().zip(out.chunks_exact_mut(block_bytes));
     for (lane, (x, out)) in blocks.enumerate() {
-        let (low, high) = x.split_at(LANES);
-        let codes = [low, high]
-            .map(|x| kept_codes(lanes, x.first_chunk().expect("half of a block"), inv[lane], origin[lane], B::LEVELS));
-        B::write(scale[lane], min[lane], &joined(codes), out);
+        let [low, high] = split(x);
+        let low = kept_codes(lanes, low, inv[lane], origin[lane], B::LEVELS);
+        let high = kept_codes(lanes, high, inv[lane], origin[lane], B::LEVELS);
+        B::write(scale[lane], min[lane], &joined([low, high]), out);
     }
 }

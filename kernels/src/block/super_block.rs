@@ -4,9 +4,9 @@
 //! super-blocks (mean squares, codes for the scales) is done sixteen super-blocks at a time, a super-block a lane.
 
 use super::codec::Input;
-use super::search::{Fit, Levels, kept_codes, nearest_codes, scales, step};
+use super::search::{Fit, GROUPS, Levels, kept_codes, nearest_codes, scales, step};
 use super::weights::{columns, square_sums, transposed, weigh};
-use crate::lanes::{LANES, Lanes, Row, Vector};
+use crate::lanes::{LANES, Lanes, Row, Vector, each};
 
 /// Elements of a super-block.
 pub(super) const SUPER: usize = 256;
@@ -38,18 +38,19 @@ pub(super) trait Searched<const N: usize> {
     fn plain_weights<L: Lanes>(lanes: L, x: &[Row; N], w: &mut [Row; N]);
 
     /// Turns importance into weights; `mean_square` is each lane's super-block's.
+    #[inline(always)]
     fn weights<L: Lanes>(lanes: L, mean_square: L::F, x: &[Row; N], w: &mut [Row; N]) {
         weigh(lanes, mean_square, x, w);
     }
 
-    /// The search of sixteen sub-blocks, and their sums of weights.
+    /// The searches of each group's sub-blocks, and their sums of weights. `scratch` may hold anything.
     fn search<L: Lanes>(
         lanes: L,
-        x: &[Row; N],
-        w: &[Row; N],
+        x: &Groups<N>,
+        w: &Groups<N>,
         weighted: bool,
-        scratch: &mut [Row; N],
-    ) -> (Fit<L::F>, L::F);
+        scratch: &mut Groups<N>,
+    ) -> [(Fit<L::F>, L::F); GROUPS];
 
     /// Writes the super-blocks of a batch.
     fn finish<L: Lanes>(lanes: L, x: &[f32], fits: &Fits, weighted: bool, out: &mut [u8]);
@@ -70,53 +71,69 @@ pub(super) fn encode<L: Lanes, B: Searched<N>, const N: usize>(
     let batches = input.values.chunks(BATCH).zip(out.chunks_mut(LANES * block_bytes));
     for (batch, (x, out)) in batches.enumerate() {
         let squares = if weighted { square_sums(lanes, x, SUPER) } else { [0.0; LANES] };
-        for (group, values) in x.chunks(LANES * N).enumerate() {
-            let start = group * LANES * N;
-            let square = |lane| squares[(start + lane * N) / SUPER % LANES];
-            let mean_squares = std::array::from_fn(|lane| B::LEVEL_FACTOR * square(lane) / SUPER as f32);
-            let columns = input.importance.map(|w| (w, batch * BATCH + start));
-            let (fit, weight) = search_group::<L, B, N>(lanes, values, columns, &mean_squares);
-            let at = group * LANES;
-            for (found, kept) in [
-                (fit.scale, &mut fits.scale),
-                (fit.min, &mut fits.min),
-                (fit.inv, &mut fits.inv),
-                (fit.origin, &mut fits.origin),
-                (weight, &mut fits.weight),
-            ] {
-                found.store(&mut kept.0.as_chunks_mut::<LANES>().0[at / LANES]);
+        for (i, values) in x.chunks(GROUPS * LANES * N).enumerate() {
+            let start = i * GROUPS * LANES * N;
+            let (mut x, mut w, mut scratch) = (empty_groups(), empty_groups(), empty_groups());
+            for (g, (x, w)) in x.iter_mut().zip(&mut w).enumerate() {
+                let start = start + g * LANES * N;
+                let square = |lane| squares[(start + lane * N) / SUPER % LANES];
+                let mean_squares = each(|lane| B::LEVEL_FACTOR * square(lane) / SUPER as f32);
+                let columns = input.importance.map(|w| (w, batch * BATCH + start));
+                let values = values.get(g * LANES * N..).unwrap_or_default();
+                load_group::<L, B, N>(lanes, values, columns, &mean_squares, x, w);
+            }
+            let found = B::search(lanes, &x, &w, weighted, &mut scratch);
+            for (g, (fit, weight)) in found.into_iter().enumerate() {
+                let at = start / LANES / N + g;
+                for (found, kept) in [
+                    (fit.scale, &mut fits.scale),
+                    (fit.min, &mut fits.min),
+                    (fit.inv, &mut fits.inv),
+                    (fit.origin, &mut fits.origin),
+                    (weight, &mut fits.weight),
+                ] {
+                    found.store(&mut kept.0.as_chunks_mut::<LANES>().0[at]);
+                }
             }
         }
         B::finish(lanes, x, &fits, weighted, out);
     }
 }
 
-/// Searches sixteen sub-blocks; missing ones count as zeros. `columns` is the importance and the place of `values` in
-/// the rows.
+/// Rows of the groups' elements or weights.
+pub(super) type Groups<const N: usize> = [[Row; N]; GROUPS];
+
 #[inline(always)]
-fn search_group<L: Lanes, B: Searched<N>, const N: usize>(
+fn empty_groups<const N: usize>() -> Groups<N> {
+    [[Row([0.0; LANES]); N]; GROUPS]
+}
+
+/// Fills `x` and `w` with sixteen sub-blocks and their weights; missing ones count as zeros. `importance` comes with the
+/// place of `values` in the rows.
+#[inline(always)]
+fn load_group<L: Lanes, B: Searched<N>, const N: usize>(
     lanes: L,
     values: &[f32],
     importance: Option<(&[f32], usize)>,
     mean_squares: &[f32; LANES],
-) -> (Fit<L::F>, L::F) {
-    let (mut x, mut w, mut scratch) = ([Row::default(); N], [Row::default(); N], [Row::default(); N]);
+    x: &mut [Row; N],
+    w: &mut [Row; N],
+) {
     let mut natural = [0.0; 2 * SUPER];
     let natural = &mut natural[..LANES * N];
-    if values.len() == LANES * N {
-        transposed(lanes, values, &mut x);
+    if values.len() >= LANES * N {
+        transposed(lanes, values, x);
     } else {
         natural[..values.len()].copy_from_slice(values);
-        transposed(lanes, natural, &mut x);
+        transposed(lanes, natural, x);
     }
     if let Some((importance, start)) = importance {
         columns(importance, start, natural);
-        transposed(lanes, natural, &mut w);
-        B::weights(lanes, lanes.load(mean_squares), &x, &mut w);
+        transposed(lanes, natural, w);
+        B::weights(lanes, lanes.load(mean_squares), x, w);
     } else {
-        B::plain_weights(lanes, &x, &mut w);
+        B::plain_weights(lanes, x, w);
     }
-    B::search(lanes, &x, &w, importance.is_some(), &mut scratch)
 }
 
 impl Fits {
@@ -199,15 +216,34 @@ pub(super) fn finish_affine<L: Lanes, const N: usize>(
     let (mut d_bits, mut dmin_bits) = ([0; LANES], [0; LANES]);
     d.store_f16(&mut d_bits);
     dmin.store_f16(&mut dmin_bits);
-    let by_sub = |rows: [Row; LANES]| rows.map(|row| lanes.load(&row.0).to_bytes());
-    let (scale_codes, min_codes) = (by_sub(scale_codes), by_sub(min_codes));
+    let (scale_codes, min_codes) = (rows_to_bytes(lanes, &scale_codes), rows_to_bytes(lanes, &min_codes));
     for (s, x) in x.chunks_exact(SUPER).enumerate() {
         let (d, dmin) = (d_bits[s], dmin_bits[s]);
-        let (scales, mins) = (scale_codes.map(|row| row[s]), min_codes.map(|row| row[s]));
+        let (scales, mins) = (column(&scale_codes, s), column(&min_codes, s));
         let step_and_min = |sub: usize| (step(d, scales[sub] as i8), step(dmin, mins[sub] as i8));
         let codes = fits.codes::<L, N>(lanes, s, x, levels, step_and_min);
         write(s, &AffineParts { d, dmin, scales, mins, codes });
     }
+}
+
+/// Numbers `0 ..= 255`, as bytes.
+#[inline(always)]
+pub(super) fn rows_to_bytes<L: Lanes>(lanes: L, rows: &[Row; LANES]) -> [[u8; LANES]; LANES] {
+    let mut bytes = [[0; LANES]; LANES];
+    for (row, bytes) in rows.iter().zip(&mut bytes) {
+        *bytes = lanes.load(&row.0).to_bytes();
+    }
+    bytes
+}
+
+/// One lane of all rows.
+#[inline(always)]
+pub(super) fn column(rows: &[[u8; LANES]; LANES], lane: usize) -> [u8; LANES] {
+    let mut column = [0; LANES];
+    for (row, out) in rows.iter().zip(&mut column) {
+        *out = row[lane];
+    }
+    column
 }
 
 /// Four codes of two bits a byte: byte `l` of a half holds elements `l`, `l + 32`, `l + 64`, `l + 96`.

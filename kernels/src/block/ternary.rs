@@ -1,6 +1,6 @@
 //! Codes -1, 0, 1 around the largest magnitude: what Q2_0, TQ1_0 and TQ2_0 share.
 
-use crate::lanes::{LANES, Lanes, Vector};
+use crate::lanes::{LANES, Lanes, Vector, each};
 
 /// The largest number below 0.5: adding it before cutting rounds half away from zero.
 const BELOW_HALF: f32 = 0.49999997;
@@ -25,7 +25,8 @@ pub(super) fn codes<L: Lanes, const N: usize>(lanes: L, x: &[f32; N], inv: f32) 
     let mut codes = [0; N];
     for (x, codes) in x.as_chunks::<LANES>().0.iter().zip(codes.as_chunks_mut::<LANES>().0) {
         let level = lanes.load(x) * inv;
-        *codes = (level + L::F::select(level.lt(zero), down, up)).to_bytes().map(|level| level.wrapping_add(1));
+        let level = (level + L::F::select(level.lt(zero), down, up)).to_bytes();
+        *codes = each(|i| level[i].wrapping_add(1));
     }
     codes
 }

@@ -6,7 +6,7 @@ use super::codec::{Block, Input, decode_blocks};
 use super::half::{f16_bits, f16_value};
 use super::super_block::SUPER;
 use super::ternary::{codes, inverse, largest};
-use crate::lanes::Lanes;
+use crate::lanes::{Lanes, each};
 
 /// A byte is a fraction of 256 whose first five ternary digits are the codes. Byte `m` of the first 32 holds elements
 /// `m + 32 * n`, of the next 16 elements `160 + m + 16 * n`, of the last four elements `240 + m + 4 * n` (four of them).
@@ -67,7 +67,7 @@ fn pack<const N: usize>(codes: &[u8]) -> [u8; N] {
         }
     }
     // Rounded up, so that cutting gives the digits back.
-    digits.map(|digits| ((digits * 256 + 242) / 243) as u8)
+    each(|m| ((digits[m] * 256 + 242) / 243) as u8)
 }
 
 /// Unpacks as many runs as `out` has room for.

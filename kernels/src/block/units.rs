@@ -3,7 +3,7 @@
 use super::codec::Input;
 use super::super_block::SUPER;
 use super::weights::{square_sums, sub_block_columns, sub_blocks, weigh};
-use crate::lanes::{LANES, Lanes, Row, Vector};
+use crate::lanes::{LANES, Lanes, Row, Vector, each};
 
 /// A type with super-blocks of sub-blocks of `N` elements.
 pub(super) trait Unit<const N: usize> {
@@ -31,13 +31,13 @@ pub(super) fn encode<L: Lanes, B: Unit<N>, const N: usize>(
     let per_unit = LANES * N / SUPER;
     let batches = input.values.chunks(LANES * SUPER).zip(out.chunks_mut(LANES * block_bytes));
     for (batch, (values, out)) in batches.enumerate() {
-        let levels = square_sums(lanes, values, SUPER).map(|sum| B::LEVEL_FACTOR * sum / SUPER as f32);
+        let squares = square_sums(lanes, values, SUPER);
         let units = values.chunks(LANES * N).zip(out.chunks_mut(per_unit * block_bytes));
         for (unit, (values, out)) in units.enumerate() {
             let (mut x, mut w) = ([Row::default(); N], [Row::default(); N]);
             sub_blocks(lanes, values, &mut x);
-            let level: [f32; LANES] = std::array::from_fn(|lane| levels[unit * per_unit + lane * N / SUPER]);
-            let level = lanes.load(&level);
+            let square = |lane| squares[unit * per_unit + lane * N / SUPER];
+            let level = lanes.load(&each(|lane| B::LEVEL_FACTOR * square(lane) / SUPER as f32));
             if let Some(importance) = input.importance {
                 sub_block_columns(lanes, importance, batch * LANES * SUPER + unit * LANES * N, &mut w);
                 weigh(lanes, level, &x, &mut w);
@@ -60,8 +60,8 @@ pub(super) fn squares<L: Lanes>(lanes: L, x: &[Row], w: &mut [Row]) {
 
 /// The second level of a super-block: odd multiples of a common step, `(2 * code + 1) * step`.
 pub(super) struct OddScales {
-    /// The step of the highest code's scale; 0 where all scales are 0.
     pub(super) step: f32,
+    largest: f32,
     pub(super) codes: [u8; LANES],
 }
 
@@ -78,7 +78,19 @@ impl OddScales {
                 *code = nearest_int(0.5 * (inv * scale - 1.0)).clamp(0, i32::from(high)) as u8;
             }
         }
-        OddScales { step, codes }
+        OddScales { step, largest: max, codes }
+    }
+
+    /// Whether any scale is not 0.
+    #[inline(always)]
+    pub(super) fn any(&self) -> bool {
+        self.largest != 0.0
+    }
+
+    /// Two codes a byte, the lower nibble first.
+    #[inline(always)]
+    pub(super) fn nibbles(&self) -> [u8; 8] {
+        each(|i| self.codes[2 * i] | self.codes[2 * i + 1] << 4)
     }
 }
 

@@ -2,23 +2,23 @@
 #![allow(unsafe_code)]
 
 use std::arch::x86_64::{
-    __m128i, __m256, __m256i, _CMP_EQ_OQ, _CMP_LT_OQ, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _mm_loadu_si128,
-    _mm_storeu_si128, _mm256_add_ps, _mm256_and_ps, _mm256_and_si256, _mm256_andnot_ps, _mm256_blendv_ps,
-    _mm256_castps_si256, _mm256_cmp_ps, _mm256_cvtepi32_ps, _mm256_cvtph_ps, _mm256_cvtps_ph, _mm256_cvttps_epi32,
-    _mm256_div_ps, _mm256_loadu_ps, _mm256_max_ps, _mm256_min_ps, _mm256_movemask_ps, _mm256_mul_ps,
-    _mm256_packs_epi32, _mm256_packus_epi16, _mm256_permute2f128_ps, _mm256_permutevar8x32_epi32, _mm256_round_ps,
-    _mm256_set1_epi32, _mm256_set1_ps, _mm256_setr_epi32, _mm256_shuffle_ps, _mm256_sqrt_ps, _mm256_storeu_ps,
-    _mm256_sub_epi32, _mm256_sub_ps, _mm256_unpackhi_ps, _mm256_unpacklo_ps, _mm256_xor_ps,
+    __m128, _mm256_add_epi32, _mm256_blendv_epi8, _mm256_broadcast_ps, _mm256_castsi256_ps, _mm256_cvtepu16_epi32,
+    _mm256_or_ps, _mm256_permutevar_ps, _mm256_permutevar8x32_ps, _mm256_slli_epi32, _mm256_srli_epi32,
+};
+use std::arch::x86_64::{
+    __m128i, __m256, __m256i, _CMP_EQ_OQ, _CMP_LT_OQ, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _mm256_add_ps,
+    _mm256_and_ps, _mm256_and_si256, _mm256_andnot_ps, _mm256_blendv_ps, _mm256_castps_si256, _mm256_cmp_ps,
+    _mm256_cvtepi32_ps, _mm256_cvtph_ps, _mm256_cvtps_ph, _mm256_cvttps_epi32, _mm256_div_ps, _mm256_loadu_ps,
+    _mm256_max_ps, _mm256_min_ps, _mm256_movemask_ps, _mm256_mul_ps, _mm256_packs_epi32, _mm256_packus_epi16,
+    _mm256_permute2f128_ps, _mm256_permutevar8x32_epi32, _mm256_round_ps, _mm256_set1_epi32, _mm256_set1_ps,
+    _mm256_setr_epi32, _mm256_shuffle_ps, _mm256_sqrt_ps, _mm256_storeu_ps, _mm256_sub_epi32, _mm256_sub_ps,
+    _mm256_unpackhi_ps, _mm256_unpacklo_ps, _mm256_xor_ps,
 };
 use std::arch::x86_64::{
     _mm_cvtss_f32, _mm_max_ps, _mm_max_ss, _mm_movehl_ps, _mm_shuffle_ps, _mm256_castps256_ps128,
     _mm256_castsi256_si128, _mm256_extractf128_ps,
 };
-use std::arch::x86_64::{
-    _mm_loadu_ps, _mm256_blendv_epi8, _mm256_broadcast_ps, _mm256_castsi256_ps, _mm256_cvtepu16_epi32,
-    _mm256_loadu_si256, _mm256_or_ps, _mm256_add_epi32, _mm256_permutevar_ps, _mm256_permutevar8x32_ps, _mm256_slli_epi32,
-    _mm256_srli_epi32, _mm256_storeu_si256,
-};
+use std::mem::transmute;
 use std::ops::{Add, BitAnd, BitOr, Div, Mul, Sub};
 
 use super::{Codes, Job, LANES, Lanes, Mask, Row, Vector};
@@ -76,8 +76,10 @@ impl Lanes for Avx2 {
 
     #[inline(always)]
     fn load_f16(self, v: &[u16; LANES]) -> Avx2F {
-        let half = |i: usize| isa!(_mm256_cvtph_ps(_mm_loadu_si128(v.as_ptr().add(i).cast::<__m128i>())));
-        Avx2F(half(0), half(8))
+        isa!({
+            let [low, high] = transmute::<[u16; LANES], [__m128i; 2]>(*v);
+            Avx2F(_mm256_cvtph_ps(low), _mm256_cvtph_ps(high))
+        })
     }
 
     #[inline(always)]
@@ -93,20 +95,24 @@ impl Lanes for Avx2 {
 
     #[inline(always)]
     fn load_codes(self, v: &[u32; LANES]) -> Avx2Codes {
-        let half = |i: usize| isa!(_mm256_loadu_si256(v.as_ptr().add(i).cast::<__m256i>()));
-        Avx2Codes(half(0), half(8))
+        isa!({
+            let [low, high] = transmute::<[u32; LANES], [__m256i; 2]>(*v);
+            Avx2Codes(low, high)
+        })
     }
 
     #[inline(always)]
     fn load_short_codes(self, v: &[u16; LANES]) -> Avx2Codes {
-        let half = |i: usize| isa!(_mm256_cvtepu16_epi32(_mm_loadu_si128(v.as_ptr().add(i).cast::<__m128i>())));
-        Avx2Codes(half(0), half(8))
+        isa!({
+            let [low, high] = transmute::<[u16; LANES], [__m128i; 2]>(*v);
+            Avx2Codes(_mm256_cvtepu16_epi32(low), _mm256_cvtepu16_epi32(high))
+        })
     }
 
     #[inline(always)]
     fn pick4(self, table: &[f32; 4], codes: Avx2Codes) -> Avx2F {
         isa!({
-            let table = _mm256_broadcast_ps(&_mm_loadu_ps(table.as_ptr()));
+            let table = _mm256_broadcast_ps(&transmute::<[f32; 4], __m128>(*table));
             Avx2F(_mm256_permutevar_ps(table, codes.0), _mm256_permutevar_ps(table, codes.1))
         })
     }
@@ -121,14 +127,15 @@ impl Lanes for Avx2 {
 
     #[inline(always)]
     fn pick16(self, table: &[f32; LANES], codes: Avx2Codes) -> Avx2F {
-        let half = |codes: __m256i| {
-            isa!({
-                let low = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table.as_ptr()), codes);
-                let high = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table.as_ptr().add(8)), codes);
-                _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32::<28>(codes)))
-            })
-        };
-        Avx2F(half(codes.0), half(codes.1))
+        isa!({
+            let [low, high] = transmute::<[f32; LANES], [__m256; 2]>(*table);
+            let half = |codes: __m256i| {
+                let is_high = _mm256_castsi256_ps(_mm256_slli_epi32::<28>(codes));
+                let low = _mm256_permutevar8x32_ps(low, codes);
+                _mm256_blendv_ps(low, _mm256_permutevar8x32_ps(high, codes), is_high)
+            };
+            Avx2F(half(codes.0), half(codes.1))
+        })
     }
 }
 
@@ -137,10 +144,7 @@ impl Codes for Avx2Codes {
 
     #[inline(always)]
     fn store(self, out: &mut [u32; LANES]) {
-        isa!({
-            _mm256_storeu_si256(out.as_mut_ptr().cast::<__m256i>(), self.0);
-            _mm256_storeu_si256(out.as_mut_ptr().add(8).cast::<__m256i>(), self.1);
-        });
+        *out = isa!(transmute::<[__m256i; 2], [u32; LANES]>([self.0, self.1]));
     }
 
     #[inline(always)]
@@ -241,15 +245,14 @@ impl Vector for Avx2F {
     #[inline(always)]
     fn store_f16(self, out: &mut [u16; LANES]) {
         isa!({
-            let to = out.as_mut_ptr().cast::<__m128i>();
-            _mm_storeu_si128(to, _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(self.0));
-            _mm_storeu_si128(to.add(1), _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(self.1));
+            let low = _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(self.0);
+            let high = _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(self.1);
+            *out = transmute::<[__m128i; 2], [u16; LANES]>([low, high]);
         });
     }
 
     #[inline(always)]
     fn to_bytes(self) -> [u8; LANES] {
-        let mut out = [0; LANES];
         isa!({
             let low = _mm256_set1_epi32(0xff);
             let a = _mm256_and_si256(_mm256_cvttps_epi32(self.0), low);
@@ -259,9 +262,8 @@ impl Vector for Avx2F {
             // The packs work in halves: a0..3 b0..3 | a4..7 b4..7.
             let order: __m256i = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
             let bytes = _mm256_permutevar8x32_epi32(bytes, order);
-            _mm_storeu_si128(out.as_mut_ptr().cast::<__m128i>(), _mm256_castsi256_si128(bytes));
-        });
-        out
+            transmute::<__m128i, [u8; LANES]>(_mm256_castsi256_si128(bytes))
+        })
     }
 
     #[inline(always)]

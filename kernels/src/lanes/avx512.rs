@@ -2,18 +2,19 @@
 #![allow(unsafe_code)]
 
 use std::arch::x86_64::{
-    __m128i, __m256i, __m512, __mmask16, _CMP_EQ_OQ, _CMP_LT_OQ, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT,
-    _mm_storeu_si128, _mm256_loadu_si256, _mm256_storeu_si256, _mm512_abs_ps, _mm512_add_ps, _mm512_and_si512,
-    _mm512_castps_si512, _mm512_cmp_ps_mask, _mm512_cvtepi32_epi8, _mm512_cvtepi32_ps, _mm512_cvtph_ps,
-    _mm512_cvtps_ph, _mm512_cvttps_epi32, _mm512_div_ps, _mm512_loadu_ps, _mm512_mask_mov_ps, _mm512_max_ps,
-    _mm512_min_ps, _mm512_mul_ps, _mm512_reduce_max_ps, _mm512_roundscale_ps, _mm512_set1_epi32, _mm512_set1_ps,
-    _mm512_sqrt_ps, _mm512_storeu_ps, _mm512_sub_epi32, _mm512_sub_ps, _mm512_xor_ps,
+    __m128, __m512i, _mm_cvtsi32_si128, _mm256_loadu_ps, _mm512_add_epi32, _mm512_broadcast_f32x4,
+    _mm512_broadcast_f32x8, _mm512_cvtepu16_epi32, _mm512_mask_add_epi32, _mm512_mask_mov_epi32, _mm512_permutevar_ps,
+    _mm512_permutexvar_ps, _mm512_srl_epi32,
 };
 use std::arch::x86_64::{
-    __m512i, _mm_loadu_ps, _mm256_loadu_ps, _mm512_add_epi32, _mm512_broadcast_f32x4, _mm512_broadcast_f32x8,
-    _mm512_cvtepu16_epi32, _mm512_loadu_si512, _mm512_mask_add_epi32, _mm512_mask_mov_epi32, _mm512_permutevar_ps,
-    _mm512_permutexvar_ps, _mm512_srl_epi32, _mm_cvtsi32_si128, _mm512_storeu_si512,
+    __m128i, __m256i, __m512, __mmask16, _CMP_EQ_OQ, _CMP_LT_OQ, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT,
+    _mm512_abs_ps, _mm512_add_ps, _mm512_and_si512, _mm512_castps_si512, _mm512_cmp_ps_mask, _mm512_cvtepi32_epi8,
+    _mm512_cvtepi32_ps, _mm512_cvtph_ps, _mm512_cvtps_ph, _mm512_cvttps_epi32, _mm512_div_ps, _mm512_loadu_ps,
+    _mm512_mask_mov_ps, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_reduce_max_ps, _mm512_roundscale_ps,
+    _mm512_set1_epi32, _mm512_set1_ps, _mm512_sqrt_ps, _mm512_storeu_ps, _mm512_sub_epi32, _mm512_sub_ps,
+    _mm512_xor_ps,
 };
+use std::mem::transmute;
 use std::ops::{Add, BitAnd, BitOr, Div, Mul, Sub};
 
 use super::{Codes, Job, LANES, Lanes, Mask, Row, Vector, avx2};
@@ -68,7 +69,7 @@ impl Lanes for Avx512 {
 
     #[inline(always)]
     fn load_f16(self, v: &[u16; LANES]) -> Avx512F {
-        Avx512F(isa!(_mm512_cvtph_ps(_mm256_loadu_si256(v.as_ptr().cast::<__m256i>()))))
+        Avx512F(isa!(_mm512_cvtph_ps(transmute::<[u16; LANES], __m256i>(*v))))
     }
 
     #[inline(always)]
@@ -83,18 +84,18 @@ impl Lanes for Avx512 {
 
     #[inline(always)]
     fn load_codes(self, v: &[u32; LANES]) -> Avx512Codes {
-        Avx512Codes(isa!(_mm512_loadu_si512(v.as_ptr().cast::<__m512i>())))
+        Avx512Codes(isa!(transmute::<[u32; LANES], __m512i>(*v)))
     }
 
     #[inline(always)]
     fn load_short_codes(self, v: &[u16; LANES]) -> Avx512Codes {
-        Avx512Codes(isa!(_mm512_cvtepu16_epi32(_mm256_loadu_si256(v.as_ptr().cast::<__m256i>()))))
+        Avx512Codes(isa!(_mm512_cvtepu16_epi32(transmute::<[u16; LANES], __m256i>(*v))))
     }
 
     #[inline(always)]
     fn pick4(self, table: &[f32; 4], codes: Avx512Codes) -> Avx512F {
         isa!({
-            let table = _mm512_broadcast_f32x4(_mm_loadu_ps(table.as_ptr()));
+            let table = _mm512_broadcast_f32x4(transmute::<[f32; 4], __m128>(*table));
             Avx512F(_mm512_permutevar_ps(table, codes.0))
         })
     }
@@ -119,7 +120,7 @@ impl Codes for Avx512Codes {
 
     #[inline(always)]
     fn store(self, out: &mut [u32; LANES]) {
-        isa!(_mm512_storeu_si512(out.as_mut_ptr().cast::<__m512i>(), self.0));
+        *out = isa!(transmute::<__m512i, [u32; LANES]>(self.0));
     }
 
     #[inline(always)]
@@ -166,17 +167,12 @@ impl Vector for Avx512F {
 
     #[inline(always)]
     fn store_f16(self, out: &mut [u16; LANES]) {
-        isa!(_mm256_storeu_si256(out.as_mut_ptr().cast::<__m256i>(), _mm512_cvtps_ph::<NEAREST>(self.0)));
+        *out = isa!(transmute::<__m256i, [u16; LANES]>(_mm512_cvtps_ph::<NEAREST>(self.0)));
     }
 
     #[inline(always)]
     fn to_bytes(self) -> [u8; LANES] {
-        let mut out = [0; LANES];
-        isa!({
-            let bytes = _mm512_cvtepi32_epi8(_mm512_cvttps_epi32(self.0));
-            _mm_storeu_si128(out.as_mut_ptr().cast::<__m128i>(), bytes);
-        });
-        out
+        isa!(transmute::<__m128i, [u8; LANES]>(_mm512_cvtepi32_epi8(_mm512_cvttps_epi32(self.0))))
     }
 
     #[inline(always)]

@@ -38,6 +38,12 @@ pub(crate) trait Lanes: Copy {
     /// `out[i]` gets `src[lane * stride + i]` in each lane.
     fn transpose(self, src: &[f32], stride: usize, out: &mut [Row; LANES]);
 
+    /// True where a bit is set, lane 0 the lowest.
+    #[inline(always)]
+    fn mask(self, bits: u16) -> <Self::F as Vector>::Mask {
+        self.load(&each(|lane| f32::from(bits >> lane & 1))).gt(self.splat(0.0))
+    }
+
     /// The same word in every lane.
     fn splat_codes(self, v: u32) -> Self::Codes;
     /// Sixteen consecutive words.
@@ -99,6 +105,7 @@ pub(crate) trait Vector:
     /// The largest lane; no lane may be NaN.
     fn reduce_max(self) -> f32;
 
+    #[inline(always)]
     fn gt(self, other: Self) -> Self::Mask {
         other.lt(self)
     }
@@ -113,6 +120,16 @@ pub(crate) trait Mask: Copy + BitAnd<Output = Self> + BitOr<Output = Self> {
     fn any(self) -> bool {
         self.bits() != 0
     }
+}
+
+/// `std::array::from_fn`, but inlined without fail: what is not inlined is not compiled for the instruction set.
+#[inline(always)]
+pub(crate) fn each<T: Copy + Default, const N: usize>(mut of: impl FnMut(usize) -> T) -> [T; N] {
+    let mut out = [T::default(); N];
+    for (i, out) in out.iter_mut().enumerate() {
+        *out = of(i);
+    }
+    out
 }
 
 /// Work that is written once and compiled for each instruction set. `run` must be `#[inline(always)]`.

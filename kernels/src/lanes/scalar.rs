@@ -1,9 +1,8 @@
 //! Plain Rust: what the other instances must equal.
 
-use std::array::from_fn;
 use std::ops::{Add, BitAnd, BitOr, Div, Mul, Sub};
 
-use super::{Codes, LANES, Lanes, Mask, Row, Vector};
+use super::{Codes, LANES, Lanes, Mask, Row, Vector, each};
 use crate::block::half::{f16_bits, f16_value};
 
 /// Adding it to a number below 2^22 rounds to an integer, ties to even.
@@ -37,7 +36,7 @@ impl Lanes for Plain {
 
     #[inline(always)]
     fn load_f16(self, v: &[u16; LANES]) -> PlainF {
-        PlainF(v.map(f16_value))
+        PlainF(each(|i| f16_value(v[i])))
     }
 
     #[inline(always)]
@@ -61,22 +60,22 @@ impl Lanes for Plain {
 
     #[inline(always)]
     fn load_short_codes(self, v: &[u16; LANES]) -> PlainCodes {
-        PlainCodes(v.map(u32::from))
+        PlainCodes(each(|i| u32::from(v[i])))
     }
 
     #[inline(always)]
     fn pick4(self, table: &[f32; 4], codes: PlainCodes) -> PlainF {
-        PlainF(codes.0.map(|code| table[code as usize & 3]))
+        PlainF(each(|i| table[codes.0[i] as usize & 3]))
     }
 
     #[inline(always)]
     fn pick8(self, table: &[f32; 8], codes: PlainCodes) -> PlainF {
-        PlainF(codes.0.map(|code| table[code as usize & 7]))
+        PlainF(each(|i| table[codes.0[i] as usize & 7]))
     }
 
     #[inline(always)]
     fn pick16(self, table: &[f32; LANES], codes: PlainCodes) -> PlainF {
-        PlainF(codes.0.map(|code| table[code as usize & 15]))
+        PlainF(each(|i| table[codes.0[i] as usize & 15]))
     }
 }
 
@@ -90,17 +89,17 @@ impl Codes for PlainCodes {
 
     #[inline(always)]
     fn shift<const BITS: i32>(self) -> Self {
-        PlainCodes(self.0.map(|code| code >> BITS))
+        PlainCodes(each(|i| self.0[i] >> BITS))
     }
 
     #[inline(always)]
     fn push(self, mask: PlainMask) -> Self {
-        PlainCodes(from_fn(|i| self.0[i] << 1 | u32::from(mask.0[i])))
+        PlainCodes(each(|i| self.0[i] << 1 | u32::from(mask.0[i])))
     }
 
     #[inline(always)]
     fn select(mask: PlainMask, yes: Self, no: Self) -> Self {
-        PlainCodes(from_fn(|i| if mask.0[i] { yes.0[i] } else { no.0[i] }))
+        PlainCodes(each(|i| if mask.0[i] { yes.0[i] } else { no.0[i] }))
     }
 }
 
@@ -110,7 +109,7 @@ macro_rules! operator {
             type Output = PlainF;
             #[inline(always)]
             fn $name(self, other: PlainF) -> PlainF {
-                PlainF(from_fn(|i| self.0[i] $op other.0[i]))
+                PlainF(each(|i| self.0[i] $op other.0[i]))
             }
         }
     )*};
@@ -127,67 +126,70 @@ impl Vector for PlainF {
 
     #[inline(always)]
     fn store_f16(self, out: &mut [u16; LANES]) {
-        *out = self.0.map(f16_bits);
+        *out = each(|i| f16_bits(self.0[i]));
     }
 
     #[inline(always)]
     fn to_bytes(self) -> [u8; LANES] {
-        self.0.map(|v| if v.abs() < 2147483648.0 { v as i32 as u8 } else { 0 })
+        each(|i| {
+            let v = self.0[i];
+            if v.abs() < 2147483648.0 { v as i32 as u8 } else { 0 }
+        })
     }
 
     #[inline(always)]
     fn to_words(self, out: &mut [u32; LANES]) {
-        *out = self.0.map(|v| v as i32 as u32);
+        *out = each(|i| self.0[i] as i32 as u32);
     }
 
     #[inline(always)]
     fn min(self, other: Self) -> Self {
-        PlainF(from_fn(|i| if self.0[i] < other.0[i] { self.0[i] } else { other.0[i] }))
+        PlainF(each(|i| if self.0[i] < other.0[i] { self.0[i] } else { other.0[i] }))
     }
 
     #[inline(always)]
     fn max(self, other: Self) -> Self {
-        PlainF(from_fn(|i| if self.0[i] > other.0[i] { self.0[i] } else { other.0[i] }))
+        PlainF(each(|i| if self.0[i] > other.0[i] { self.0[i] } else { other.0[i] }))
     }
 
     #[inline(always)]
     fn abs(self) -> Self {
-        PlainF(self.0.map(f32::abs))
+        PlainF(each(|i| self.0[i].abs()))
     }
 
     #[inline(always)]
     fn neg(self) -> Self {
-        PlainF(self.0.map(|v| -v))
+        PlainF(each(|i| -self.0[i]))
     }
 
     #[inline(always)]
     fn sqrt(self) -> Self {
-        PlainF(self.0.map(f32::sqrt))
+        PlainF(each(|i| self.0[i].sqrt()))
     }
 
     #[inline(always)]
     fn round(self) -> Self {
-        PlainF(self.0.map(|v| (v + MAGIC) - MAGIC))
+        PlainF(each(|i| (self.0[i] + MAGIC) - MAGIC))
     }
 
     #[inline(always)]
     fn nearest_int(self) -> Self {
-        PlainF(self.0.map(|v| (((v + MAGIC).to_bits() & 0x007f_ffff) as i32 - 0x0040_0000) as f32))
+        PlainF(each(|i| (((self.0[i] + MAGIC).to_bits() & 0x007f_ffff) as i32 - 0x0040_0000) as f32))
     }
 
     #[inline(always)]
     fn lt(self, other: Self) -> PlainMask {
-        PlainMask(from_fn(|i| self.0[i] < other.0[i]))
+        PlainMask(each(|i| self.0[i] < other.0[i]))
     }
 
     #[inline(always)]
     fn eq(self, other: Self) -> PlainMask {
-        PlainMask(from_fn(|i| self.0[i] == other.0[i]))
+        PlainMask(each(|i| self.0[i] == other.0[i]))
     }
 
     #[inline(always)]
     fn select(mask: PlainMask, yes: Self, no: Self) -> Self {
-        PlainF(from_fn(|i| if mask.0[i] { yes.0[i] } else { no.0[i] }))
+        PlainF(each(|i| if mask.0[i] { yes.0[i] } else { no.0[i] }))
     }
 
     #[inline(always)]
@@ -200,7 +202,7 @@ impl BitAnd for PlainMask {
     type Output = PlainMask;
     #[inline(always)]
     fn bitand(self, other: PlainMask) -> PlainMask {
-        PlainMask(from_fn(|i| self.0[i] & other.0[i]))
+        PlainMask(each(|i| self.0[i] & other.0[i]))
     }
 }
 
@@ -208,7 +210,7 @@ impl BitOr for PlainMask {
     type Output = PlainMask;
     #[inline(always)]
     fn bitor(self, other: PlainMask) -> PlainMask {
-        PlainMask(from_fn(|i| self.0[i] | other.0[i]))
+        PlainMask(each(|i| self.0[i] | other.0[i]))
     }
 }
 

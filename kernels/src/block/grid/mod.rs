@@ -93,8 +93,17 @@ pub(super) struct Lattice {
 pub(super) struct Spot {
     /// The point's index where it is on the lattice, else where its neighbours start.
     at: u16,
+    /// The point's code word where it is on the lattice.
+    word: u16,
     /// Sixteens of neighbours; 0 on the lattice.
     sixteens: u16,
+}
+
+impl Spot {
+    /// The code word of a spot on the lattice.
+    pub(super) fn word(self) -> u16 {
+        self.word
+    }
 }
 
 impl Lattice {
@@ -138,7 +147,7 @@ impl Lattice {
         let mut distances = vec![0; points.len()];
         let spot = |(place, index): (usize, &Option<u16>)| {
             if let &Some(at) = index {
-                return Spot { at, sixteens: 0 };
+                return Spot { at, word: space.word(place), sixteens: 0 };
             }
             let at = near.len() as u16;
             let levels = levels(space, space.word(place));
@@ -154,7 +163,7 @@ impl Lattice {
             // Repeating the first neighbour changes no answer.
             words.resize(words.len().next_multiple_of(LANES), words[0]);
             near.extend_from_slice(words.as_chunks().0);
-            Spot { at, sixteens: (words.len() / LANES) as u16 }
+            Spot { at, word: 0, sixteens: (words.len() / LANES) as u16 }
         };
         let spots = index.iter().enumerate().map(spot).collect();
         Lattice { space, spots, near: near.into() }

@@ -1,7 +1,7 @@
 //! Scale and minimum: `x ~ scale * level - min`, levels `0 ..= high`, min >= 0.
 
 use super::Fit;
-use crate::lanes::{Lanes, Mask, Row, Vector};
+use crate::lanes::{Lanes, Row, Vector};
 
 /// The grid of a search: trial `i` of `0 ..= steps` spans the range with `high + first + i * delta` levels.
 #[derive(Clone, Copy)]
@@ -21,17 +21,83 @@ impl Trials {
     }
 }
 
-/// The best fit and each lane's sum of weights. `codes` is scratch.
+/// One group of sixteen sub-blocks under search.
+#[derive(Clone, Copy)]
+struct State<F: Vector> {
+    sum_w: F,
+    sum_x: F,
+    max: F,
+    /// The sub-block's minimum, at most 0.
+    lowest: F,
+    /// The best trial so far: its error, its result, and what its levels were rounded with.
+    best: F,
+    scale: F,
+    min: F,
+    best_inv: F,
+    origin: F,
+    /// The trial in progress.
+    inv: F,
+    this_scale: F,
+    this_min: F,
+    solvable: F::Mask,
+}
+
+/// The best fits and each lane's sum of weights, of `G` groups. `levels` is scratch.
+///
+/// A trial has two passes over the elements with a chain of divisions after the first one; the groups take turns, so
+/// that one's chain hides behind the other's pass.
 #[inline(always)]
-pub(in crate::block) fn search<L: Lanes, const N: usize>(
+pub(in crate::block) fn search<L: Lanes, const N: usize, const G: usize>(
+    lanes: L,
+    x: &[[Row; N]; G],
+    w: &[[Row; N]; G],
+    trials: Trials,
+    levels: &mut [[Row; N]; G],
+) -> [(Fit<L::F>, L::F); G] {
+    let mut states = [start(lanes, &x[0], &w[0], trials, &mut levels[0]); G];
+    for g in 1..G {
+        states[g] = start(lanes, &x[g], &w[g], trials, &mut levels[g]);
+    }
+    for trial in 0..=trials.steps {
+        let span = trials.first + trials.delta * trial as f32 + trials.high;
+        // The greatest element lands on `span` itself, so only a wide span needs the upper bound.
+        if span < trials.high + 0.49 {
+            for (((s, x), w), levels) in states.iter_mut().zip(x).zip(w).zip(levels.iter_mut()) {
+                *s = solve(lanes, *s, x, w, span, None, levels);
+            }
+        } else {
+            let high = Some(lanes.splat(trials.high));
+            for (((s, x), w), levels) in states.iter_mut().zip(x).zip(w).zip(levels.iter_mut()) {
+                *s = solve(lanes, *s, x, w, span, high, levels);
+            }
+        }
+        for (((s, x), w), levels) in states.iter_mut().zip(x).zip(w).zip(levels.iter()) {
+            let this = error(lanes, x, w, levels, s.this_scale, s.this_min, trials.absolute);
+            let better = s.solvable & this.lt(s.best);
+            s.best = L::F::select(better, this, s.best);
+            s.best_inv = L::F::select(better, s.inv, s.best_inv);
+            s.origin = L::F::select(better, s.min, s.origin);
+            s.scale = L::F::select(better, s.this_scale, s.scale);
+            s.min = L::F::select(better, s.this_min, s.min);
+        }
+    }
+    let mut found = [finished(lanes, states[0]); G];
+    for g in 1..G {
+        found[g] = finished(lanes, states[g]);
+    }
+    found
+}
+
+/// Sums, range, and the error of the plain grid over the range.
+#[inline(always)]
+fn start<L: Lanes, const N: usize>(
     lanes: L,
     x: &[Row; N],
     w: &[Row; N],
     trials: Trials,
-    codes: &mut [Row; N],
-) -> (Fit<L::F>, L::F) {
-    let zero = lanes.splat(0.0);
-    let high = lanes.splat(trials.high);
+    levels: &mut [Row; N],
+) -> State<L::F> {
+    let (zero, high) = (lanes.splat(0.0), lanes.splat(trials.high));
     let mut min = lanes.load(&x[0].0);
     let mut max = min;
     let mut sum_w = lanes.load(&w[0].0);
@@ -44,56 +110,75 @@ pub(in crate::block) fn search<L: Lanes, const N: usize>(
         sum_x = sum_x + w * x;
     }
     min = zero.min(min);
-    let flat = max.eq(min);
-    let flat_min = min;
-
-    let mut inv = high / (max - min);
-    let mut scale = lanes.splat(1.0) / inv;
-    let (mut best_inv, mut best_origin) = (inv, min);
-    for ((x, code), _) in x.iter().zip(codes.iter_mut()).zip(w) {
-        let level = (inv * (lanes.load(&x.0) - min)).round().max(zero).min(high);
-        level.store(&mut code.0);
+    let inv = high / (max - min);
+    let scale = lanes.splat(1.0) / inv;
+    for (x, level) in x.iter().zip(levels.iter_mut()) {
+        (inv * (lanes.load(&x.0) - min)).round().max(zero).min(high).store(&mut level.0);
     }
-    let mut best = error(lanes, x, w, codes, scale, min, trials.absolute);
-
-    for trial in 0..=trials.steps {
-        let span = trials.first + trials.delta * trial as f32 + trials.high;
-        inv = lanes.splat(span) / (max - min);
-        let (mut sum_l, mut sum_l2, mut sum_xl) = (zero, zero, zero);
-        for ((x, w), code) in x.iter().zip(w).zip(codes.iter_mut()) {
-            let (x, w) = (lanes.load(&x.0), lanes.load(&w.0));
-            let level = (inv * (x - min)).round().max(zero).min(high);
-            level.store(&mut code.0);
-            let wl = w * level;
-            sum_l = sum_l + wl;
-            sum_l2 = sum_l2 + wl * level;
-            sum_xl = sum_xl + wl * x;
-        }
-        let det = sum_w * sum_l2 - sum_l * sum_l;
-        let solvable = det.gt(zero);
-        if !solvable.any() {
-            continue;
-        }
-        let both = (sum_w * sum_xl - sum_x * sum_l) / det;
-        let offset = (sum_l2 * sum_x - sum_l * sum_xl) / det;
-        let above = offset.gt(zero);
-        let this_scale = L::F::select(above, sum_xl / sum_l2, both);
-        let this_min = L::F::select(above, zero, offset);
-        let this = error(lanes, x, w, codes, this_scale, this_min, trials.absolute);
-        let better = solvable & this.lt(best);
-        best = L::F::select(better, this, best);
-        best_inv = L::F::select(better, inv, best_inv);
-        best_origin = L::F::select(better, min, best_origin);
-        scale = L::F::select(better, this_scale, scale);
-        min = L::F::select(better, this_min, min);
+    let best = error(lanes, x, w, levels, scale, min, trials.absolute);
+    State {
+        sum_w,
+        sum_x,
+        max,
+        lowest: min,
+        best,
+        scale,
+        min,
+        best_inv: inv,
+        origin: min,
+        inv,
+        this_scale: scale,
+        this_min: min,
+        solvable: zero.lt(zero),
     }
+}
+
+/// Rounds with this span, and solves for the scale and minimum that fit the levels best.
+#[inline(always)]
+fn solve<L: Lanes, const N: usize>(
+    lanes: L,
+    mut s: State<L::F>,
+    x: &[Row; N],
+    w: &[Row; N],
+    span: f32,
+    high: Option<L::F>,
+    levels: &mut [Row; N],
+) -> State<L::F> {
+    let zero = lanes.splat(0.0);
+    let (min, inv) = (s.min, lanes.splat(span) / (s.max - s.min));
+    let (mut sum_l, mut sum_l2, mut sum_xl) = (zero, zero, zero);
+    for ((x, w), level) in x.iter().zip(w).zip(levels) {
+        let (x, w) = (lanes.load(&x.0), lanes.load(&w.0));
+        let l = (inv * (x - min)).round().max(zero);
+        let l = if let Some(high) = high { l.min(high) } else { l };
+        l.store(&mut level.0);
+        let wl = w * l;
+        sum_l = sum_l + wl;
+        sum_l2 = sum_l2 + wl * l;
+        sum_xl = sum_xl + wl * x;
+    }
+    let det = s.sum_w * sum_l2 - sum_l * sum_l;
+    let scale = (s.sum_w * sum_xl - s.sum_x * sum_l) / det;
+    let min = (sum_l2 * s.sum_x - sum_l * sum_xl) / det;
+    let above = min.gt(zero);
+    s.inv = inv;
+    s.this_scale = L::F::select(above, sum_xl / sum_l2, scale);
+    s.this_min = L::F::select(above, zero, min);
+    s.solvable = det.gt(zero);
+    s
+}
+
+#[inline(always)]
+fn finished<L: Lanes>(lanes: L, s: State<L::F>) -> (Fit<L::F>, L::F) {
+    let zero = lanes.splat(0.0);
+    let flat = s.max.eq(s.lowest);
     let fit = Fit {
-        scale: L::F::select(flat, zero, scale),
-        min: L::F::select(flat, flat_min, min).neg(),
-        inv: L::F::select(flat, zero, best_inv),
-        origin: best_origin,
+        scale: L::F::select(flat, zero, s.scale),
+        min: L::F::select(flat, s.lowest, s.min).neg(),
+        inv: L::F::select(flat, zero, s.best_inv),
+        origin: s.origin,
     };
-    (fit, sum_w)
+    (fit, s.sum_w)
 }
 
 #[inline(always)]

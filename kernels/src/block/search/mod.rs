@@ -5,8 +5,10 @@
 
 pub(super) mod affine;
 pub(super) mod descent;
+pub(super) mod lattice;
 pub(super) mod nonlinear;
 pub(super) mod scales;
+pub(super) mod splits;
 pub(super) mod symmetric;
 
 use super::half::f16_value;
@@ -33,6 +35,9 @@ impl Levels {
         Levels { low: -(half as f32), high: half as f32 - 1.0 }
     }
 }
+
+/// Groups of sixteen sub-blocks that a search is given at once.
+pub(super) const GROUPS: usize = 2;
 
 /// What a search found for sixteen sub-blocks: `x` is about `scale * level - min`, and the levels of the best trial were
 /// `round(inv * (x - origin))`. Where `inv` is zero, every stored code is 0.

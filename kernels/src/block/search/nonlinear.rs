@@ -2,10 +2,11 @@
 
 use super::ALL_ZERO;
 use super::symmetric::extreme;
-use crate::lanes::{Codes, LANES, Lanes, Mask, Row, Vector};
+use crate::lanes::{Codes, LANES, Lanes, Mask, Row, Vector, each};
 
 /// What the codes stand for.
-pub(in crate::block) const LEVELS: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
+pub(in crate::block) const LEVELS: [i8; 16] =
+    [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
 
 /// From here on level `i + 1` is nearer than level `i`.
 const fn border(i: usize) -> f32 {
@@ -15,8 +16,7 @@ const fn border(i: usize) -> f32 {
 /// The borders to compare with, by the answers so far: a bit is set where the number was below.
 const SECOND: [f32; 4] = [border(11), border(3), 0.0, 0.0];
 const THIRD: [f32; 4] = [border(13), border(9), border(5), border(1)];
-const FOURTH: [f32; 8] =
-    [border(14), border(12), border(10), border(8), border(6), border(4), border(2), border(0)];
+const FOURTH: [f32; 8] = [border(14), border(12), border(10), border(8), border(6), border(4), border(2), border(0)];
 
 /// [`LEVELS`] backwards.
 const BY_ANSWERS: [f32; LANES] = {
@@ -43,7 +43,7 @@ fn answers<L: Lanes>(lanes: L, x: L::F) -> L::Codes {
 pub(in crate::block) fn codes<L: Lanes>(lanes: L, x: L::F) -> [u8; LANES] {
     let mut words = [0; LANES];
     answers(lanes, x).store(&mut words);
-    words.map(|word| 15 - word as u8)
+    each(|lane| 15 - words[lane] as u8)
 }
 
 /// The scale that maximises the weighted correlation, over sixteen trials around `-127 / extreme`.

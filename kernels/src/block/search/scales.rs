@@ -3,7 +3,7 @@
 use super::ALL_ZERO;
 use crate::lanes::{Lanes, Mask, Row, Vector};
 
-/// Codes `0 ..= high` for non-negative `x`, weighted: eight trials around `high / max`, then single codes are moved while
+/// Codes `0 ..= high` for `x`, weighted (negative ones get what is left of their code in a byte, as in llama.cpp): eight trials around `high / max`, then single codes are moved while
 /// that helps, at most five times over. Gives the scale.
 #[inline(always)]
 pub(in crate::block) fn search<L: Lanes>(lanes: L, x: &[Row], w: &[Row], high: f32, codes: &mut [Row]) -> L::F {
@@ -32,7 +32,7 @@ pub(in crate::block) fn search<L: Lanes>(lanes: L, x: &[Row], w: &[Row], high: f
     for ((x, w), code) in x.iter().zip(w).zip(codes.iter_mut()) {
         let (x, w) = (lanes.load(&x.0), lanes.load(&w.0));
         let level = (inv * x).nearest_int().min(top);
-        level.store(&mut code.0);
+        byte(lanes, level).store(&mut code.0);
         sum_lx = sum_lx + w * x * level;
         sum_l2 = sum_l2 + w * level * level;
     }
@@ -50,7 +50,7 @@ pub(in crate::block) fn search<L: Lanes>(lanes: L, x: &[Row], w: &[Row], high: f
             let moved = L::F::select(same, old, L::F::select(better, new, old));
             changed |= moved.eq(old).bits() != u16::MAX;
             let stay = moved.eq(old);
-            moved.store(&mut code.0);
+            byte(lanes, moved).store(&mut code.0);
             sum_lx = L::F::select(stay, sum_lx, lx_new);
             sum_l2 = L::F::select(stay, sum_l2, l2_new);
         }
@@ -72,6 +72,17 @@ trait ZeroWhere: Vector {
 }
 impl<V: Vector> ZeroWhere for V {}
 
+/// What an integer leaves in an unsigned byte.
+#[inline(always)]
+fn byte<L: Lanes>(lanes: L, level: L::F) -> L::F {
+    if !level.lt(lanes.splat(0.0)).any() {
+        return level;
+    }
+    // Between integers, so that rounding is cutting.
+    let turns = ((level - lanes.splat(127.5)) / lanes.splat(256.0)).round();
+    level - turns * lanes.splat(256.0)
+}
+
 /// The weighted squared error of rounding `x` with `inv`.
 #[inline(always)]
 fn deviation<L: Lanes>(lanes: L, x: &[Row], w: &[Row], inv: L::F, scale: L::F, top: Option<L::F>) -> L::F {
@@ -79,7 +90,11 @@ fn deviation<L: Lanes>(lanes: L, x: &[Row], w: &[Row], inv: L::F, scale: L::F, t
     for (x, w) in x.iter().zip(w) {
         let x = lanes.load(&x.0);
         let level = (inv * x).nearest_int();
-        let diff = x - scale * top.map_or(level, |top| level.min(top));
+        let diff = x - scale
+            * match top {
+                Some(top) => level.min(top),
+                None => byte(lanes, level),
+            };
         sum = sum + lanes.load(&w.0) * diff * diff;
     }
     sum

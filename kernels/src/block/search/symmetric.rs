@@ -56,6 +56,22 @@ pub(in crate::block) fn search<L: Lanes, const N: usize>(
     Fit { scale: L::F::select(nothing, zero, scale), min: zero, inv: L::F::select(nothing, zero, inv), origin: zero }
 }
 
+/// [`search`] of each group.
+#[inline(always)]
+pub(in crate::block) fn search_groups<L: Lanes, const N: usize, const G: usize>(
+    lanes: L,
+    x: &[[Row; N]; G],
+    w: &[[Row; N]; G],
+    levels: Levels,
+    scratch: &mut [[Row; N]; G],
+) -> [Fit<L::F>; G] {
+    let mut found = [search(lanes, &x[0], &w[0], levels, &mut scratch[0]); G];
+    for g in 1..G {
+        found[g] = search(lanes, &x[g], &w[g], levels, &mut scratch[g]);
+    }
+    found
+}
+
 /// The sums of `w * x * level` and `w * level * level`.
 #[inline(always)]
 fn sums<L: Lanes, const N: usize>(

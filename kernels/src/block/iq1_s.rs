@@ -1,0 +1,139 @@
+//! IQ1_S: eight sub-blocks of four lattice points, each of eight elements, with a three-bit scale and a common move of an
+//! eighth up or down. 1.5625 bits a weight.
+
+use bytemuck::{Pod, Zeroable};
+
+use super::codec::{Block, Input, decode_blocks};
+use super::grid::IQ1;
+use super::half::{f16_bits, f16_value};
+use super::search::splits::{Best, Cuts, DOWN, UP, largest, settle, sort};
+use super::super_block::SUPER;
+use super::units::{self, OddScales, Unit};
+use crate::lanes::{Lanes, Mask, Row, Vector, each};
+
+const LEN: usize = 32;
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct Layout {
+    d: u16,
+    /// Eight low bits of the indices.
+    points: [[u8; 4]; 8],
+    /// Four times three high bits of an index, the scale, and on top whether the levels are moved down.
+    high: [u16; 8],
+}
+const _: () = assert!(size_of::<Layout>() == 50);
+
+pub(super) struct Iq1S;
+
+impl Block for Iq1S {
+    const NAME: &'static str = "IQ1_S";
+    const LEN: usize = SUPER;
+    const BYTES: usize = size_of::<Layout>();
+    const FALLBACK: Option<&'static str> = Some("IQ4_NL");
+    const WEIGHS: bool = true;
+    const NEEDS_IMPORTANCE: bool = true;
+    const TOLERANCE: f32 = 0.6;
+
+    #[inline(always)]
+    fn encode<L: Lanes>(lanes: L, input: &Input<'_>, out: &mut [u8]) {
+        units::encode::<L, Self, LEN>(lanes, input, out, Self::BYTES);
+    }
+
+    #[inline(always)]
+    fn decode<L: Lanes>(_: L, bytes: &[u8], out: &mut [f32]) {
+        decode_blocks(bytes, out, |block: Layout, out: &mut [f32; SUPER]| {
+            let d = f16_value(block.d);
+            for ((out, points), high) in out.as_chunks_mut::<LEN>().0.iter_mut().zip(&block.points).zip(block.high) {
+                let step = d * f32::from(2 * (high >> 12 & 7) + 1);
+                let moved = if high >> 15 == 1 { -0.125 } else { 0.125 };
+                for (l, (out, point)) in out.as_chunks_mut::<8>().0.iter_mut().zip(points).enumerate() {
+                    let point = &IQ1[usize::from(*point) | usize::from(high >> (3 * l) & 7) << 8];
+                    *out = each(|i| step * (f32::from(point[i]) + moved));
+                }
+            }
+        });
+    }
+}
+
+impl Unit<LEN> for Iq1S {
+    const LEVEL_FACTOR: f32 = 2.0;
+
+    #[inline(always)]
+    fn encode<L: Lanes>(lanes: L, x: &[Row; LEN], w: &[Row; LEN], _: &[f32], out: &mut [u8]) {
+        let nothing = largest(lanes, x).lt(lanes.splat(1e-12));
+        let sorted = sort(lanes, x);
+        let cuts = cut(lanes, &sorted.ordered(x), &sorted.ordered(w));
+        let found = settle::<L, LEN, 4>(lanes, x, w, &sorted, cuts, nothing);
+        for (b, out) in out.as_chunks_mut::<{ Self::BYTES }>().0.iter_mut().enumerate() {
+            let scales = OddScales::of(&found.scales[b * 8..][..8], 7);
+            let mut block = Layout { d: f16_bits(scales.step * 1.125), points: [[0; 4]; 8], high: [0; 8] };
+            for j in 0..8 {
+                let lane = b * 8 + j;
+                block.points[j] = each(|k| found.points[k][lane] as u8);
+                block.high[j] = (0..4).fold(0, |bits, k| bits | found.points[k][lane] >> 8 << (3 * k));
+                if scales.any() {
+                    block.high[j] |= u16::from(scales.codes[j]) << 12 | u16::from(found.down[lane] & 1) << 15;
+                }
+            }
+            *out = bytemuck::cast(block);
+        }
+    }
+}
+
+/// What one pair of cuts costs is put together from sums up to each cut.
+#[derive(Clone, Copy, Default)]
+struct Part {
+    /// Sums of `w * x` and `w` before the cut.
+    x: Row,
+    w: Row,
+    /// The first level's share of the two sums, with the cut as its end, and the last level's, with it as its start.
+    before: [[Row; 2]; 2],
+    after: [[Row; 2]; 2],
+}
+
+/// The best pair of cuts, the first of equals, levels moved up before levels moved down.
+#[inline(always)]
+fn cut<L: Lanes>(lanes: L, x: &[Row; LEN], w: &[Row; LEN]) -> Cuts<L::F> {
+    let mut parts = [Part::default(); LEN + 1];
+    let (mut sum_x, mut sum_w) = (lanes.splat(0.0), lanes.splat(0.0));
+    for (i, (x, w)) in x.iter().zip(w).enumerate() {
+        sum_x = sum_x + lanes.load(&w.0) * lanes.load(&x.0);
+        sum_w = sum_w + lanes.load(&w.0);
+        sum_x.store(&mut parts[i + 1].x.0);
+        sum_w.store(&mut parts[i + 1].w.0);
+    }
+    for part in &mut parts {
+        let (x, w) = (lanes.load(&part.x.0), lanes.load(&part.w.0));
+        for (move_, levels) in [UP, DOWN].into_iter().enumerate() {
+            let (first, last) = (lanes.splat(levels[0]), lanes.splat(levels[2]));
+            (x * first).store(&mut part.before[move_][0].0);
+            (w * first * first).store(&mut part.before[move_][1].0);
+            ((sum_x - x) * last).store(&mut part.after[move_][0].0);
+            ((sum_w - w) * last * last).store(&mut part.after[move_][1].0);
+        }
+    }
+
+    let eighth = lanes.splat(0.125);
+    let load = |row: &Row| lanes.load(&row.0);
+    let mut best = Best::none(lanes);
+    for i in 0..=LEN {
+        let from = &parts[i];
+        let (x, w) = (load(&from.x), load(&from.w));
+        let ([up_x, up_w], [down_x, down_w]) = (
+            [load(&from.before[0][0]), load(&from.before[0][1])],
+            [load(&from.before[1][0]), load(&from.before[1][1])],
+        );
+        for (j, to) in parts.iter().enumerate().skip(i) {
+            let middle_x = (load(&to.x) - x) * eighth;
+            let middle_w = (load(&to.w) - w) * eighth * eighth;
+            let up = (up_x + middle_x + load(&to.after[0][0]), up_w + middle_w + load(&to.after[0][1]));
+            let down = (down_x - middle_x + load(&to.after[1][0]), down_w + middle_w + load(&to.after[1][1]));
+            if (best.rivals(up.0, up.1) | best.rivals(down.0, down.1)).any() {
+                best.offer(lanes, up, (i, j), 0);
+                best.offer(lanes, down, (i, j), 3);
+            }
+        }
+    }
+    best.cuts()
+}

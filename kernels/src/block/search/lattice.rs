@@ -1,0 +1,365 @@
+//! Scale and points of a lattice: IQ2 and IQ3, sixteen sub-blocks at once.
+//!
+//! Each trial scale gives every group of four or eight elements its nearest grid point, or, where that is not on the
+//! lattice, the best of the lattice's points around it.
+
+use super::{ALL_ZERO, scales};
+use crate::block::grid::{Lattice, Space};
+use crate::lanes::{Codes, LANES, Lanes, Mask, Row, Vector, each};
+
+/// Which groups are chosen anew for the scale that the trials found.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(in crate::block) enum Refine {
+    /// Those that are not on the lattice by themselves.
+    OffLattice,
+    /// All, if any is not.
+    AllIfAnyOff,
+    /// All.
+    All,
+}
+
+/// A type with sub-blocks of `N` elements in `GROUPS` groups.
+pub(in crate::block) trait OnLattice<const N: usize, const GROUPS: usize> {
+    const SPACE: Space;
+    /// Trials on each side, and the step between them.
+    const TRIALS: i8;
+    const STEP: f32;
+    /// Sub-blocks whose largest magnitude is below this are zero.
+    const NOTHING: f32 = ALL_ZERO;
+    /// Whether the number of negative signs among eight elements must be even.
+    const EVEN_SIGNS: bool;
+    /// Whether the trials start around the best scale of a plain grid instead of the largest magnitude.
+    const PLAIN_FIRST: bool = false;
+    const REFINE: Refine;
+
+    fn lattice() -> &'static Lattice;
+}
+
+/// Sixteen sub-blocks' answers.
+pub(in crate::block) struct Found<const GROUPS: usize> {
+    pub(in crate::block) scales: [f32; LANES],
+    /// Indices on the lattice by group, then lane.
+    pub(in crate::block) points: [[u16; LANES]; GROUPS],
+    /// Negative elements of each eight, by eight, then lane.
+    pub(in crate::block) signs: [[u8; LANES]; 4],
+    /// Lanes whose sub-block is not zero.
+    pub(in crate::block) alive: u16,
+}
+
+/// The elements' magnitudes and weights, by element and by lane.
+struct Problem<'a, const N: usize> {
+    x: [Row; N],
+    w: &'a [Row; N],
+    /// Sixteen elements of lane `l` in row `16 * i + l`.
+    by_lane: [Row; N],
+    /// The square roots of the weights, alike.
+    roots_by_lane: [Row; N],
+    lattice: &'static Lattice,
+}
+
+/// The code words of a trial, and for each group the lanes where the nearest grid point is not on the lattice.
+#[derive(Clone, Copy)]
+struct Choice<const GROUPS: usize> {
+    words: [[u32; LANES]; GROUPS],
+    off: [u16; GROUPS],
+}
+
+#[inline(always)]
+pub(in crate::block) fn search<L: Lanes, T: OnLattice<N, GROUPS>, const N: usize, const GROUPS: usize>(
+    lanes: L,
+    x: &[Row; N],
+    w: &[Row; N],
+) -> Found<GROUPS> {
+    let zero = lanes.splat(0.0);
+    let top = lanes.splat(2.0 * T::SPACE.levels() as f32 - 1.0);
+    let (magnitudes, mut signs) = magnitudes::<L, T, N, GROUPS>(lanes, x, w);
+    let max = magnitudes.iter().skip(1).fold(lanes.load(&magnitudes[0].0), |max, x| max.max(lanes.load(&x.0)));
+    let mut alive = !max.lt(lanes.splat(T::NOTHING)).bits();
+
+    let (peak, mut scale) = if T::PLAIN_FIRST {
+        let levels = T::SPACE.levels() as f32;
+        let scale = scales::search(lanes, &magnitudes, w, levels + 1.0, &mut [Row::default(); N]);
+        let peak = scale * lanes.splat(levels);
+        alive &= peak.gt(zero).bits();
+        (peak, scale)
+    } else {
+        (max, max / top)
+    };
+
+    let mut by_lane = [Row::default(); N];
+    turned(lanes, &magnitudes, &mut by_lane);
+    let mut roots = [Row::default(); N];
+    for (w, root) in w.iter().zip(&mut roots) {
+        lanes.load(&w.0).sqrt().store(&mut root.0);
+    }
+    let mut roots_by_lane = [Row::default(); N];
+    turned(lanes, &roots, &mut roots_by_lane);
+    let problem = Problem { x: magnitudes, w, by_lane, roots_by_lane, lattice: T::lattice() };
+
+    let mut best = zero;
+    let untried = if T::REFINE == Refine::AllIfAnyOff { u16::MAX } else { 0 };
+    let mut found = Choice { words: [[0; LANES]; GROUPS], off: [untried; GROUPS] };
+    let everywhere = [alive; GROUPS];
+    let mut trial = found;
+    for step in -T::TRIALS..=T::TRIALS {
+        let inv = (top + lanes.splat(f32::from(step) * T::STEP)) / peak;
+        choose::<L, T, N, GROUPS>(lanes, &problem, inv, lanes.splat(1.0) / inv, &everywhere, &mut trial);
+        let (sum_qx, sum_q2) = sums::<L, T, N, GROUPS>(lanes, &problem, &trial.words);
+        let better = sum_q2.gt(zero) & (sum_qx * sum_qx).gt(best * sum_q2);
+        if !better.any() {
+            continue;
+        }
+        let this = sum_qx / sum_q2;
+        scale = L::F::select(better, this, scale);
+        best = L::F::select(better, this * sum_qx, best);
+        let bits = better.bits();
+        for (found, trial) in found.words.iter_mut().zip(&trial.words) {
+            L::Codes::select(better, lanes.load_codes(trial), lanes.load_codes(found)).store(found);
+        }
+        for (found, trial) in found.off.iter_mut().zip(&trial.off) {
+            *found = *found & !bits | trial & bits;
+        }
+    }
+
+    let any_off = found.off.iter().fold(0, |any, off| any | off);
+    let refined = alive & scale.gt(zero).bits() & if T::REFINE == Refine::All { u16::MAX } else { any_off };
+    if refined != 0 {
+        let off = found.off;
+        let chosen = each(|group| if T::REFINE == Refine::OffLattice { refined & off[group] } else { refined });
+        choose::<L, T, N, GROUPS>(lanes, &problem, lanes.splat(1.0) / scale, scale, &chosen, &mut found);
+        let (sum_qx, sum_q2) = sums::<L, T, N, GROUPS>(lanes, &problem, &found.words);
+        let again = sum_q2.gt(zero) & lanes.mask(refined);
+        scale = L::F::select(again, sum_qx / sum_q2, scale);
+    }
+
+    // The stored scale has no sign.
+    let negative = scale.lt(zero).bits();
+    scale = L::F::select(scale.lt(zero), scale.neg(), scale);
+    scale = L::F::select(lanes.mask(alive), scale, zero);
+    let stored_signs = if T::EVEN_SIGNS { 0x7f } else { 0xff };
+    for signs in &mut signs {
+        for (lane, signs) in signs.iter_mut().enumerate() {
+            let flip = if negative >> lane & 1 == 1 { 0xff } else { 0 };
+            *signs = if alive >> lane & 1 == 1 { (*signs ^ flip) & stored_signs } else { 0 };
+        }
+    }
+    let mut answer = Found { scales: [0.0; LANES], points: [[0; LANES]; GROUPS], signs, alive };
+    scale.store(&mut answer.scales);
+    for (points, words) in answer.points.iter_mut().zip(&found.words) {
+        for (lane, (point, word)) in points.iter_mut().zip(words).enumerate() {
+            if alive >> lane & 1 == 1 {
+                *point = problem.lattice.index(*word as u16);
+            }
+        }
+    }
+    answer
+}
+
+/// Magnitudes and the signs taken from them. Where an odd number of signs is not allowed, the element that matters least
+/// keeps its magnitude with the wrong sign.
+#[inline(always)]
+fn magnitudes<L: Lanes, T: OnLattice<N, GROUPS>, const N: usize, const GROUPS: usize>(
+    lanes: L,
+    x: &[Row; N],
+    w: &[Row; N],
+) -> ([Row; N], [[u8; LANES]; 4]) {
+    let (zero, one) = (lanes.splat(0.0), lanes.splat(1.0));
+    let mut out = [Row::default(); N];
+    let mut signs = [[0; LANES]; 4];
+    let eights = x.as_chunks::<8>().0.iter().zip(w.as_chunks::<8>().0).zip(out.as_chunks_mut::<8>().0);
+    for (((x, w), out), signs) in eights.zip(&mut signs) {
+        let (mut sign, mut odd) = (zero, zero);
+        let mut least = lanes.load(&w[0].0) * lanes.load(&x[0].0) * lanes.load(&x[0].0);
+        let mut least_at = zero;
+        for i in 0..8 {
+            let x = lanes.load(&x[i].0);
+            let negative = x.lt(zero);
+            x.abs().store(&mut out[i].0);
+            sign = sign + L::F::select(negative, lanes.splat((1 << i) as f32), zero);
+            odd = L::F::select(negative, one - odd, odd);
+            let matters = lanes.load(&w[i].0) * x * x;
+            let less = matters.lt(least);
+            least = L::F::select(less, matters, least);
+            least_at = L::F::select(less, lanes.splat(i as f32), least_at);
+        }
+        if T::EVEN_SIGNS {
+            let odd = odd.gt(zero);
+            for i in 0..8 {
+                let flipped = odd & least_at.eq(lanes.splat(i as f32));
+                let size = lanes.load(&out[i].0);
+                L::F::select(flipped, size.neg(), size).store(&mut out[i].0);
+                let bit = lanes.splat((1 << i) as f32);
+                let toggled = L::F::select(lanes.load(&x[i].0).lt(zero), sign - bit, sign + bit);
+                sign = L::F::select(flipped, toggled, sign);
+            }
+        }
+        *signs = sign.to_bytes();
+    }
+    (out, signs)
+}
+
+/// Rows by element become rows by lane, sixteen elements at a time.
+#[inline(always)]
+fn turned<L: Lanes, const N: usize>(lanes: L, rows: &[Row; N], out: &mut [Row; N]) {
+    for (rows, out) in rows.as_chunks::<LANES>().0.iter().zip(out.as_chunks_mut::<LANES>().0) {
+        lanes.transpose(bytemuck::cast_slice(rows), LANES, out);
+    }
+}
+
+/// The points for a scale, in the lanes that `chosen` names for each group.
+#[inline(always)]
+fn choose<L: Lanes, T: OnLattice<N, GROUPS>, const N: usize, const GROUPS: usize>(
+    lanes: L,
+    problem: &Problem<'_, N>,
+    inv: L::F,
+    scale: L::F,
+    chosen: &[u16; GROUPS],
+    choice: &mut Choice<GROUPS>,
+) {
+    let dimensions = T::SPACE.dimensions();
+    let (zero, one, half) = (lanes.splat(0.0), lanes.splat(1.0), lanes.splat(0.5));
+    let high = lanes.splat(T::SPACE.levels() as f32 - 1.0);
+    let mut scales = [0.0; LANES];
+    scale.store(&mut scales);
+    for group in 0..GROUPS {
+        let mut place = zero;
+        let mut unit = 1.0;
+        for x in &problem.x[group * dimensions..][..dimensions] {
+            let level = (half * (inv * lanes.load(&x.0) - one)).nearest_int().min(high).max(zero);
+            place = place + level * lanes.splat(unit);
+            unit *= T::SPACE.levels() as f32;
+        }
+        let mut places = [0; LANES];
+        place.to_words(&mut places);
+        let mut left = chosen[group];
+        while left != 0 {
+            let lane = left.trailing_zeros() as usize;
+            left &= left - 1;
+            let spot = problem.lattice.spot(places[lane] as usize);
+            let near = problem.lattice.near(spot);
+            let (first, last) = (group * dimensions, group * dimensions + dimensions);
+            let (row, start) = (first / LANES * LANES + lane, first % LANES);
+            let elements = start..start + last - first;
+            choice.words[group][lane] = if near.is_empty() {
+                choice.off[group] &= !(1 << lane);
+                u32::from(spot.word())
+            } else {
+                choice.off[group] |= 1 << lane;
+                let (x, roots) = (&problem.by_lane[row].0[elements.clone()], &problem.roots_by_lane[row].0[elements]);
+                let levels = match T::SPACE {
+                    Space::Ternary8 => &ODD_TERNARY,
+                    Space::Octal4 => &ODD_OCTAL,
+                };
+                u32::from(nearest(lanes, T::SPACE, near, x, roots, scales[lane], levels))
+            };
+        }
+    }
+}
+
+/// The odd levels, repeated for each element that a vector holds.
+const ODD_TERNARY: [f32; LANES] = [1.0, 3.0, 5.0, 7.0, 1.0, 3.0, 5.0, 7.0, 1.0, 3.0, 5.0, 7.0, 1.0, 3.0, 5.0, 7.0];
+const ODD_OCTAL: [f32; LANES] = [1.0, 3.0, 5.0, 7.0, 9.0, 11.0, 13.0, 15.0, 1.0, 3.0, 5.0, 7.0, 9.0, 11.0, 13.0, 15.0];
+
+/// The element of four that each lane of a cost vector belongs to.
+const FOUR_ELEMENTS: [u16; LANES] = [0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3];
+const FIRST_TWO: [u16; LANES] = [0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1];
+const LAST_TWO: [u16; LANES] = [2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3];
+
+/// Of code words, the one whose levels times `scale` are nearest to `x` (weighted), the first of equals.
+///
+/// What each level costs each element is computed once; a neighbour is then a sum of entries, sixteen neighbours at once.
+#[inline(always)]
+pub(in crate::block) fn nearest<L: Lanes>(
+    lanes: L,
+    space: Space,
+    near: &[[u16; LANES]],
+    x: &[f32],
+    w: &[f32],
+    scale: f32,
+    levels: &[f32; LANES],
+) -> u16 {
+    let scaled = lanes.splat(scale) * lanes.load(levels);
+    let mut costs = [0.0; 2 * LANES];
+    for (i, costs) in costs.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
+        let (elements, at) = match (space, i) {
+            (Space::Ternary8, _) => (&FOUR_ELEMENTS, 4 * i),
+            (Space::Octal4, 0) => (&FIRST_TWO, 0),
+            (Space::Octal4, _) => (&LAST_TWO, 0),
+        };
+        let elements = lanes.load_short_codes(elements);
+        let diff = scaled - pick_from(lanes, &x[at..], elements);
+        (pick_from(lanes, &w[at..], elements) * diff * diff).store(costs);
+    }
+    let mut best = f32::MAX;
+    let mut word = near[0][0];
+    for sixteen in near {
+        let codes = lanes.load_short_codes(sixteen);
+        let cost = match space {
+            Space::Ternary8 => sum8(lanes, &costs, codes),
+            Space::Octal4 => sum4(lanes, &costs, codes),
+        };
+        let least = -cost.neg().reduce_max();
+        if least < best {
+            best = least;
+            let first = cost.eq(lanes.splat(least)).bits().trailing_zeros() as usize;
+            word = sixteen[first % LANES];
+        }
+    }
+    word
+}
+
+#[inline(always)]
+fn pick_from<L: Lanes>(lanes: L, of: &[f32], codes: L::Codes) -> L::F {
+    lanes.pick4(&[of[0], of[1], of[2], of[3]], codes)
+}
+
+#[inline(always)]
+fn sum8<L: Lanes>(lanes: L, costs: &[f32; 2 * LANES], mut codes: L::Codes) -> L::F {
+    let costs = costs.as_chunks::<4>().0;
+    let mut sum = lanes.pick4(&costs[0], codes);
+    for costs in &costs[1..] {
+        codes = codes.shift::<2>();
+        sum = sum + lanes.pick4(costs, codes);
+    }
+    sum
+}
+
+#[inline(always)]
+fn sum4<L: Lanes>(lanes: L, costs: &[f32; 2 * LANES], mut codes: L::Codes) -> L::F {
+    let costs = costs.as_chunks::<8>().0;
+    let mut sum = lanes.pick8(&costs[0], codes);
+    for costs in &costs[1..] {
+        codes = codes.shift::<3>();
+        sum = sum + lanes.pick8(costs, codes);
+    }
+    sum
+}
+
+/// The sums of `w * x * level` and `w * level * level`.
+#[inline(always)]
+fn sums<L: Lanes, T: OnLattice<N, GROUPS>, const N: usize, const GROUPS: usize>(
+    lanes: L,
+    problem: &Problem<'_, N>,
+    words: &[[u32; LANES]; GROUPS],
+) -> (L::F, L::F) {
+    let dimensions = T::SPACE.dimensions();
+    let (mut sum_qx, mut sum_q2) = (lanes.splat(0.0), lanes.splat(0.0));
+    let groups = problem.x.chunks_exact(dimensions).zip(problem.w.chunks_exact(dimensions)).zip(words);
+    for ((x, w), words) in groups {
+        let mut codes = lanes.load_codes(words);
+        for (x, w) in x.iter().zip(w) {
+            let level = match T::SPACE {
+                Space::Ternary8 => lanes.pick4(&[1.0, 3.0, 5.0, 7.0], codes),
+                Space::Octal4 => lanes.pick8(&[1.0, 3.0, 5.0, 7.0, 9.0, 11.0, 13.0, 15.0], codes),
+            };
+            codes = match T::SPACE {
+                Space::Ternary8 => codes.shift::<2>(),
+                Space::Octal4 => codes.shift::<3>(),
+            };
+            let w = lanes.load(&w.0);
+            sum_qx = sum_qx + w * lanes.load(&x.0) * level;
+            sum_q2 = sum_q2 + w * level * level;
+        }
+    }
+    (sum_qx, sum_q2)
+}
