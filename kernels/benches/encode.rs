@@ -1,4 +1,4 @@
-//! Encoding speed against stock llama.cpp, in one process: `cargo bench -p planish-kernels --bench encode [-- FILTER]`.
+//! Encoding and decoding speed against stock llama.cpp, in one process: `cargo bench -p planish-kernels --bench encode [-- FILTER]`.
 //!
 //! One thread, MB/s of `f32` input by the thread's CPU time; rounds are interleaved and the best one counts. Nothing is
 //! timed before its bytes are seen to equal the oracle's.
@@ -24,35 +24,60 @@ fn main() {
     let mut random = Random(1);
     let rows = bf16(&random.gaussians(ROWS * COLS, 0.02));
     let importance: Vec<f32> = (0..COLS).map(|_| 0.01 + random.unit() * random.unit()).collect();
-    let megabytes = (rows.len() * 4) as f64 / 1e6;
-    println!("{:6} {:10} {:8} {:>10} {:>10} {:>7}", "type", "importance", "isa", "MB/s", "ggml MB/s", "ratio");
+    println!("{:6} {:16} {:8} {:>10} {:>10} {:>7}", "type", "work", "isa", "MB/s", "ggml MB/s", "ratio");
     for codec in CODECS.iter().filter(|c| c.name().contains(&filter)) {
-        for importance in [None, Some(importance.as_slice())] {
-            if importance.is_some() && !codec.weighs() {
+        let mut ours = vec![0u8; rows.len() / codec.block_len() * codec.block_bytes()];
+        let mut theirs = ours.clone();
+        for (work, importance) in [("encode", None), ("encode weighted", Some(importance.as_slice()))] {
+            if importance.is_some() && !codec.weighs() || importance.is_none() && codec.needs_importance() {
                 continue;
             }
-            let mut ours = vec![0u8; rows.len() / codec.block_len() * codec.block_bytes()];
-            let mut theirs = ours.clone();
-            let isas: Vec<Isa> = Isa::ALL.into_iter().filter(|isa| isa.available()).collect();
             oracle.encode(codec.name(), &rows, COLS, importance, &mut theirs);
-            for &isa in &isas {
+            for isa in isas() {
                 codec.encode(isa, &rows, COLS, importance, &mut ours);
                 assert!(ours == theirs, "{} {}: bytes differ from llama.cpp's", codec.name(), isa.name());
             }
-            let mut best = vec![f64::INFINITY; isas.len() + 1];
-            for _ in 0..ROUNDS {
-                for (&isa, best) in isas.iter().zip(&mut best) {
-                    *best = best.min(seconds(|| codec.encode(isa, &rows, COLS, importance, &mut ours)));
-                }
-                let time = seconds(|| oracle.encode(codec.name(), &rows, COLS, importance, &mut theirs));
-                best[isas.len()] = best[isas.len()].min(time);
-            }
-            let peer = megabytes / best[isas.len()];
-            for (isa, best) in isas.iter().zip(&best) {
-                let (with, rate) = (if importance.is_some() { "yes" } else { "no" }, megabytes / best);
-                println!("{:6} {with:10} {:8} {rate:10.0} {peer:10.0} {:7.2}", codec.name(), isa.name(), rate / peer);
-            }
+            compare(
+                codec.name(),
+                work,
+                |isa| codec.encode(isa, &rows, COLS, importance, &mut ours),
+                || oracle.encode(codec.name(), &rows, COLS, importance, &mut theirs),
+            );
         }
+        let (mut decoded, mut reference) = (vec![0f32; rows.len()], vec![0f32; rows.len()]);
+        oracle.decode(codec.name(), &theirs, &mut reference);
+        for isa in isas() {
+            codec.decode(isa, &theirs, &mut decoded);
+            assert!(decoded == reference, "{} {}: values differ from llama.cpp's", codec.name(), isa.name());
+        }
+        compare(
+            codec.name(),
+            "decode",
+            |isa| codec.decode(isa, &theirs, &mut decoded),
+            || oracle.decode(codec.name(), &theirs, &mut reference),
+        );
+    }
+}
+
+fn isas() -> Vec<Isa> {
+    Isa::ALL.into_iter().filter(|isa| isa.available()).collect()
+}
+
+/// Times both sides in turns and prints a line an instruction set.
+fn compare(name: &str, work: &str, mut ours: impl FnMut(Isa), mut theirs: impl FnMut()) {
+    let isas = isas();
+    let mut best = vec![f64::INFINITY; isas.len()];
+    let mut peer = f64::INFINITY;
+    for _ in 0..ROUNDS {
+        for (&isa, best) in isas.iter().zip(&mut best) {
+            *best = best.min(seconds(|| ours(isa)));
+        }
+        peer = peer.min(seconds(&mut theirs));
+    }
+    let rate = |seconds: f64| (ROWS * COLS * 4) as f64 / 1e6 / seconds;
+    for (isa, best) in isas.iter().zip(best) {
+        let (ours, theirs) = (rate(best), rate(peer));
+        println!("{name:6} {work:16} {:8} {ours:10.0} {theirs:10.0} {:7.2}", isa.name(), ours / theirs);
     }
 }
 

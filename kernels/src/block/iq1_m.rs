@@ -6,7 +6,7 @@ use bytemuck::{Pod, Zeroable};
 use super::codec::{Block, Input, decode_blocks};
 use super::grid::IQ1;
 use super::half::{f16_bits, f16_value};
-use super::search::splits::{Best, Cuts, DOWN, Found, Sorted, UP, largest, levels_of, settle, sort};
+use super::search::splits::{Best, Cuts, DOWN, Found, Sort, Sorted, UP, largest, levels_of, settle};
 use super::super_block::SUPER;
 use super::units::{self, OddScales, Unit};
 use crate::lanes::{LANES, Lanes, Mask, Row, Vector, each};
@@ -33,7 +33,7 @@ impl Block for Iq1M {
     const BYTES: usize = size_of::<Layout>();
     const FALLBACK: Option<&'static str> = Some("IQ4_NL");
     const WEIGHS: bool = true;
-    const TOLERANCE: f32 = 0.55;
+    const TOLERANCE: f32 = 0.64;
 
     #[inline(always)]
     fn encode<L: Lanes>(lanes: L, input: &Input<'_>, out: &mut [u8]) {
@@ -63,7 +63,7 @@ impl Unit<LEN> for Iq1M {
     #[inline(always)]
     fn encode<L: Lanes>(lanes: L, x: &[Row; LEN], w: &[Row; LEN], _: &[f32], out: &mut [u8]) {
         let nothing = largest(lanes, x).lt(lanes.splat(1e-7));
-        let sorted = sort(lanes, x);
+        let sorted = lanes.apart(Sort(x));
         let cuts = cut(lanes, &sorted, &sorted.ordered(x), &sorted.ordered(w));
         let found = settle::<L, LEN, 2>(lanes, x, w, &sorted, cuts, nothing);
         let scales = OddScales::of(&found.scales, 7);

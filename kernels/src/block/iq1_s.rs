@@ -6,7 +6,7 @@ use bytemuck::{Pod, Zeroable};
 use super::codec::{Block, Input, decode_blocks};
 use super::grid::IQ1;
 use super::half::{f16_bits, f16_value};
-use super::search::splits::{Best, Cuts, DOWN, UP, largest, settle, sort};
+use super::search::splits::{Best, Cuts, DOWN, Sort, UP, largest, settle};
 use super::super_block::SUPER;
 use super::units::{self, OddScales, Unit};
 use crate::lanes::{Lanes, Mask, Row, Vector, each};
@@ -33,7 +33,7 @@ impl Block for Iq1S {
     const FALLBACK: Option<&'static str> = Some("IQ4_NL");
     const WEIGHS: bool = true;
     const NEEDS_IMPORTANCE: bool = true;
-    const TOLERANCE: f32 = 0.6;
+    const TOLERANCE: f32 = 0.57;
 
     #[inline(always)]
     fn encode<L: Lanes>(lanes: L, input: &Input<'_>, out: &mut [u8]) {
@@ -62,7 +62,7 @@ impl Unit<LEN> for Iq1S {
     #[inline(always)]
     fn encode<L: Lanes>(lanes: L, x: &[Row; LEN], w: &[Row; LEN], _: &[f32], out: &mut [u8]) {
         let nothing = largest(lanes, x).lt(lanes.splat(1e-12));
-        let sorted = sort(lanes, x);
+        let sorted = lanes.apart(Sort(x));
         let cuts = cut(lanes, &sorted.ordered(x), &sorted.ordered(w));
         let found = settle::<L, LEN, 4>(lanes, x, w, &sorted, cuts, nothing);
         for (b, out) in out.as_chunks_mut::<{ Self::BYTES }>().0.iter_mut().enumerate() {

@@ -3,7 +3,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::codec::{Block, Input, decode_blocks};
-use super::grid::{IQ2_S, Lattice, Space};
+use super::grid::{IQ2_S, Lattice};
 use super::half::{f16_bits, f16_value};
 use super::search::lattice::{OnLattice, Refine, search};
 use super::signs::signed;
@@ -35,7 +35,7 @@ impl Block for Iq2S {
     const BYTES: usize = size_of::<Layout>();
     const FALLBACK: Option<&'static str> = Some("IQ4_NL");
     const WEIGHS: bool = true;
-    const TOLERANCE: f32 = 0.34;
+    const TOLERANCE: f32 = 0.29;
 
     #[inline(always)]
     fn encode<L: Lanes>(lanes: L, input: &Input<'_>, out: &mut [u8]) {
@@ -58,7 +58,6 @@ impl Block for Iq2S {
 }
 
 impl OnLattice<LEN, 2> for Iq2S {
-    const SPACE: Space = Space::Ternary8;
     const TRIALS: i8 = 9;
     const STEP: f32 = 0.1;
     const NOTHING: f32 = 1e-8;

@@ -3,7 +3,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::codec::{Block, Input, decode_blocks};
-use super::grid::{IQ2_XS, Lattice, Space};
+use super::grid::{IQ2_XS, Lattice};
 use super::half::{f16_bits, f16_value};
 use super::search::lattice::{OnLattice, Refine, search};
 use super::signs::{complete, signed};
@@ -33,7 +33,7 @@ impl Block for Iq2Xs {
     const FALLBACK: Option<&'static str> = Some("IQ4_NL");
     const WEIGHS: bool = true;
     const NEEDS_IMPORTANCE: bool = true;
-    const TOLERANCE: f32 = 0.38;
+    const TOLERANCE: f32 = 0.36;
 
     #[inline(always)]
     fn encode<L: Lanes>(lanes: L, input: &Input<'_>, out: &mut [u8]) {
@@ -55,7 +55,6 @@ impl Block for Iq2Xs {
 }
 
 impl OnLattice<LEN, 2> for Iq2Xs {
-    const SPACE: Space = Space::Ternary8;
     const TRIALS: i8 = 9;
     const STEP: f32 = 0.1;
     const EVEN_SIGNS: bool = true;

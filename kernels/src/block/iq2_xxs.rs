@@ -3,7 +3,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::codec::{Block, Input, decode_blocks};
-use super::grid::{IQ2_XXS, Lattice, Space};
+use super::grid::{IQ2_XXS, Lattice};
 use super::half::{f16_bits, f16_value};
 use super::search::lattice::{OnLattice, Refine, search};
 use super::signs::{complete, signed};
@@ -38,7 +38,7 @@ impl Block for Iq2Xxs {
     const FALLBACK: Option<&'static str> = Some("IQ4_NL");
     const WEIGHS: bool = true;
     const NEEDS_IMPORTANCE: bool = true;
-    const TOLERANCE: f32 = 0.42;
+    const TOLERANCE: f32 = 0.41;
 
     #[inline(always)]
     fn encode<L: Lanes>(lanes: L, input: &Input<'_>, out: &mut [u8]) {
@@ -62,7 +62,6 @@ impl Block for Iq2Xxs {
 }
 
 impl OnLattice<LEN, 4> for Iq2Xxs {
-    const SPACE: Space = Space::Ternary8;
     const TRIALS: i8 = 6;
     const STEP: f32 = 0.1;
     const EVEN_SIGNS: bool = true;

@@ -3,7 +3,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::codec::{Block, Input, decode_blocks};
-use super::grid::{IQ3_S, Lattice, Space};
+use super::grid::{IQ3_S, Lattice};
 use super::half::{f16_bits, f16_value};
 use super::search::lattice::{OnLattice, Refine, search};
 use super::signs::signed;
@@ -35,7 +35,7 @@ impl Block for Iq3S {
     const BYTES: usize = size_of::<Layout>();
     const FALLBACK: Option<&'static str> = Some("IQ4_NL");
     const WEIGHS: bool = true;
-    const TOLERANCE: f32 = 0.2;
+    const TOLERANCE: f32 = 0.18;
 
     #[inline(always)]
     fn encode<L: Lanes>(lanes: L, input: &Input<'_>, out: &mut [u8]) {
@@ -60,7 +60,6 @@ impl Block for Iq3S {
 }
 
 impl OnLattice<LEN, 8> for Iq3S {
-    const SPACE: Space = Space::Octal4;
     const TRIALS: i8 = 9;
     const STEP: f32 = 0.2;
     /// Only zeros.

@@ -3,7 +3,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::codec::{Block, Input, decode_blocks};
-use super::grid::{IQ3_XXS, Lattice, Space};
+use super::grid::{IQ3_XXS, Lattice};
 use super::half::{f16_bits, f16_value};
 use super::search::lattice::{OnLattice, Refine, search};
 use super::signs::{complete, signed};
@@ -31,7 +31,7 @@ impl Block for Iq3Xxs {
     const BYTES: usize = size_of::<Layout>();
     const FALLBACK: Option<&'static str> = Some("IQ4_NL");
     const WEIGHS: bool = true;
-    const TOLERANCE: f32 = 0.24;
+    const TOLERANCE: f32 = 0.235;
 
     #[inline(always)]
     fn encode<L: Lanes>(lanes: L, input: &Input<'_>, out: &mut [u8]) {
@@ -57,7 +57,6 @@ impl Block for Iq3Xxs {
 }
 
 impl OnLattice<LEN, 8> for Iq3Xxs {
-    const SPACE: Space = Space::Octal4;
     const TRIALS: i8 = 15;
     const STEP: f32 = 0.2;
     const NOTHING: f32 = 1e-8;

@@ -31,7 +31,7 @@ impl Block for Iq4Xs {
     const BYTES: usize = size_of::<Layout>();
     const FALLBACK: Option<&'static str> = Some("IQ4_NL");
     const WEIGHS: bool = true;
-    const TOLERANCE: f32 = 0.09;
+    const TOLERANCE: f32 = 0.085;
 
     #[inline(always)]
     fn encode<L: Lanes>(lanes: L, input: &Input<'_>, out: &mut [u8]) {

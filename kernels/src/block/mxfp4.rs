@@ -24,7 +24,7 @@ impl Block for Mxfp4 {
     const BYTES: usize = size_of::<Layout>();
     const FALLBACK: Option<&'static str> = Some("F16");
     const WEIGHS: bool = false;
-    const TOLERANCE: f32 = 0.13;
+    const TOLERANCE: f32 = 0.125;
 
     #[inline(always)]
     fn encode<L: Lanes>(lanes: L, input: &Input<'_>, out: &mut [u8]) {

@@ -28,7 +28,7 @@ impl Block for Nvfp4 {
     const BYTES: usize = size_of::<Layout>();
     const FALLBACK: Option<&'static str> = None;
     const WEIGHS: bool = false;
-    const TOLERANCE: f32 = 0.12;
+    const TOLERANCE: f32 = 0.115;
 
     #[inline(always)]
     fn encode<L: Lanes>(lanes: L, input: &Input<'_>, out: &mut [u8]) {

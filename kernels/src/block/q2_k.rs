@@ -5,8 +5,8 @@ use bytemuck::{Pod, Zeroable};
 use super::codec::{Block, Input, decode_blocks};
 use super::half::f16_value;
 use super::search::affine::{self, Trials};
-use super::search::{Fit, GROUPS, Levels};
-use super::super_block::{Fits, Groups, SUPER, Searched, encode, finish_affine, pack_two_bits};
+use super::search::{Fit, GROUPS, Groups, Levels};
+use super::super_block::{Fits, SUPER, Searched, encode, finish_affine, pack_two_bits};
 use crate::lanes::{Lanes, Row, Vector, each};
 
 /// 16 bytes of scale (low nibble) and minimum, 256 codes of two bits, 2 + 2 bytes of scales' scales.
@@ -69,13 +69,11 @@ impl Searched<16> for Q2K {
         w: &Groups<16>,
         weighted: bool,
         scratch: &mut Groups<16>,
-    ) -> [(Fit<L::F>, L::F); GROUPS] {
+        found: &mut [Fit; GROUPS],
+    ) {
         const PLAIN: Trials = Trials { high: 3.0, first: -0.5, delta: 0.1, steps: 15, absolute: true };
-        if weighted {
-            affine::search(lanes, x, w, Trials::weighted(3), scratch)
-        } else {
-            affine::search(lanes, x, w, PLAIN, scratch)
-        }
+        let trials = if weighted { Trials::weighted(3) } else { PLAIN };
+        lanes.apart(affine::Search { x, w, trials, levels: scratch, found });
     }
 
     #[inline(always)]

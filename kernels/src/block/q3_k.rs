@@ -4,8 +4,8 @@ use bytemuck::{Pod, Zeroable};
 
 use super::codec::{Block, Input, decode_blocks};
 use super::half::{f16_bits, f16_value};
-use super::search::{Fit, GROUPS, Levels, descent, nearest_codes, step, symmetric};
-use super::super_block::{Codes, Fits, Groups, SUPER, Searched, column, encode, pack_bits, pack_two_bits};
+use super::search::{Fit, GROUPS, Groups, Levels, descent, nearest_codes, step, symmetric};
+use super::super_block::{Codes, Fits, SUPER, Searched, column, encode, pack_bits, pack_two_bits};
 use super::weights::transposed;
 use crate::lanes::{LANES, Lanes, Row, Vector, each};
 
@@ -84,15 +84,6 @@ fn pack(d: u16, scales: &[u8; 16], codes: &Codes) -> Layout {
     block
 }
 
-#[inline(always)]
-fn sum<L: Lanes>(lanes: L, rows: &[Row; 16]) -> L::F {
-    let mut sum = lanes.splat(0.0);
-    for row in rows {
-        sum = sum + lanes.load(&row.0);
-    }
-    sum
-}
-
 impl Searched<16> for Q3K {
     const LEVELS: Levels = LEVELS;
     const LEVEL_FACTOR: f32 = 2.0;
@@ -112,24 +103,26 @@ impl Searched<16> for Q3K {
         w: &Groups<16>,
         _: bool,
         scratch: &mut Groups<16>,
-    ) -> [(Fit<L::F>, L::F); GROUPS] {
-        let found = symmetric::search_groups(lanes, x, w, LEVELS, scratch);
-        [(found[0], sum(lanes, &w[0])), (found[1], sum(lanes, &w[1]))]
+        found: &mut [Fit; GROUPS],
+    ) {
+        symmetric::search_groups(lanes, x, w, LEVELS, scratch, found);
     }
 
     #[inline(always)]
     fn finish<L: Lanes>(lanes: L, x: &[f32], fits: &Fits, _: bool, out: &mut [u8]) {
-        let scale = Fits::by_super_block(lanes, &fits.scale, LANES);
-        let weight = Fits::by_super_block(lanes, &fits.weight, LANES);
-        let found = symmetric::search(lanes, &scale, &weight, SCALE_LEVELS, &mut [Row::default(); LANES]);
+        let scale = fits.by_super_block::<L, 16>(lanes, |fit| &fit.scale);
+        let weight = fits.by_super_block::<L, 16>(lanes, |fit| &fit.weight);
+        let (mut wx, mut found) = ([Row::default(); LANES], Fit::default());
+        lanes.apart(symmetric::Search { x: &scale, w: &weight, levels: SCALE_LEVELS, wx: &mut wx, found: &mut found });
         let mut d_bits = [0; LANES];
-        found.scale.store_f16(&mut d_bits);
+        lanes.load(&found.scale.0).store_f16(&mut d_bits);
+        let inv = lanes.load(&found.inv.0);
         let low = lanes.splat(SCALE_LEVELS.low);
         let zero = lanes.splat(0.0);
-        let nothing = found.inv.eq(zero);
+        let nothing = inv.eq(zero);
         let mut scale_codes = [[0; LANES]; LANES];
         for (scale, code) in scale.iter().zip(&mut scale_codes) {
-            let level = (found.inv * lanes.load(&scale.0)).nearest_int();
+            let level = (inv * lanes.load(&scale.0)).nearest_int();
             let level = level.max(low).min(lanes.splat(SCALE_LEVELS.high));
             *code = L::F::select(nothing, zero, level - low).to_bytes();
         }

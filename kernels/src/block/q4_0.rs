@@ -5,9 +5,9 @@ use bytemuck::{Pod, Zeroable};
 use super::codec::{Block, Input, decode_blocks};
 use super::half::{f16_bits, f16_value};
 use super::search::symmetric;
-use super::search::{Fit, GROUPS, Levels};
+use super::search::{Fit, GROUPS, Groups, Levels};
 use super::small::{
-    Codes, Groups, LEN, Weighted, capped, encode_weighted, extreme, halves, inverse, joined, pack_nibbles, unpack,
+    Codes, LEN, Weighted, capped, encode_weighted, extreme, halves, inverse, joined, pack_nibbles, unpack,
 };
 use crate::lanes::{Lanes, Vector, each};
 
@@ -57,8 +57,14 @@ impl Weighted for Q4_0 {
     const LEVELS: Levels = Levels::around_zero(8);
 
     #[inline(always)]
-    fn search<L: Lanes>(lanes: L, x: &Groups, w: &Groups, scratch: &mut Groups) -> [Fit<L::F>; GROUPS] {
-        symmetric::search_groups(lanes, x, w, Self::LEVELS, scratch)
+    fn search<L: Lanes>(
+        lanes: L,
+        x: &Groups<LEN>,
+        w: &Groups<LEN>,
+        scratch: &mut Groups<LEN>,
+        found: &mut [Fit; GROUPS],
+    ) {
+        symmetric::search_groups(lanes, x, w, Self::LEVELS, scratch, found);
     }
 
     #[inline(always)]

@@ -5,9 +5,9 @@ use bytemuck::{Pod, Zeroable};
 use super::codec::{Block, Input, decode_blocks};
 use super::half::{f16_bits, f16_value};
 use super::search::affine::{self, Trials};
-use super::search::{Fit, GROUPS, Levels};
+use super::search::{Fit, GROUPS, Groups, Levels};
 use super::small::{
-    Codes, Groups, LEN, Weighted, capped, encode_weighted, halves, inverse, joined, pack_nibbles, range, unpack,
+    Codes, LEN, Weighted, capped, encode_weighted, halves, inverse, joined, pack_nibbles, range, unpack,
 };
 use crate::lanes::{Lanes, Vector, each};
 
@@ -59,9 +59,14 @@ impl Weighted for Q4_1 {
     const LEVELS: Levels = Levels::from_zero(15);
 
     #[inline(always)]
-    fn search<L: Lanes>(lanes: L, x: &Groups, w: &Groups, scratch: &mut Groups) -> [Fit<L::F>; GROUPS] {
-        let [(a, _), (b, _)] = affine::search(lanes, x, w, Trials::weighted(15), scratch);
-        [a, b]
+    fn search<L: Lanes>(
+        lanes: L,
+        x: &Groups<LEN>,
+        w: &Groups<LEN>,
+        scratch: &mut Groups<LEN>,
+        found: &mut [Fit; GROUPS],
+    ) {
+        lanes.apart(affine::Search { x, w, trials: Trials::weighted(15), levels: scratch, found });
     }
 
     #[inline(always)]

@@ -6,8 +6,8 @@ use super::codec::{Block, Input, decode_blocks};
 use super::half::f16_value;
 use super::k_scales;
 use super::search::affine::{self, Trials};
-use super::search::{Fit, GROUPS, Levels};
-use super::super_block::{Fits, Groups, SUPER, Searched, encode, finish_affine, pack_nibbles};
+use super::search::{Fit, GROUPS, Groups, Levels};
+use super::super_block::{Fits, SUPER, Searched, encode, finish_affine, pack_nibbles};
 use super::weights::level_weights;
 use crate::lanes::{Lanes, Row};
 
@@ -73,9 +73,11 @@ impl Searched<32> for Q4K {
         w: &Groups<32>,
         weighted: bool,
         scratch: &mut Groups<32>,
-    ) -> [(Fit<L::F>, L::F); GROUPS] {
+        found: &mut [Fit; GROUPS],
+    ) {
         const PLAIN: Trials = Trials { high: 15.0, first: -1.0, delta: 0.1, steps: 20, absolute: false };
-        affine::search(lanes, x, w, if weighted { Trials::weighted(15) } else { PLAIN }, scratch)
+        let trials = if weighted { Trials::weighted(15) } else { PLAIN };
+        lanes.apart(affine::Search { x, w, trials, levels: scratch, found });
     }
 
     #[inline(always)]

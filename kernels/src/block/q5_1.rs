@@ -5,10 +5,9 @@ use bytemuck::{Pod, Zeroable};
 use super::codec::{Block, Input, decode_blocks};
 use super::half::{f16_bits, f16_value};
 use super::search::affine::{self, Trials};
-use super::search::{Fit, GROUPS, Levels};
+use super::search::{Fit, GROUPS, Groups, Levels};
 use super::small::{
-    Codes, Groups, LEN, Weighted, encode_weighted, halves, inverse, joined, pack_fifth_bits, pack_nibbles, range,
-    unpack,
+    Codes, LEN, Weighted, encode_weighted, halves, inverse, joined, pack_fifth_bits, pack_nibbles, range, unpack,
 };
 use crate::lanes::{Lanes, Vector, each};
 
@@ -61,9 +60,14 @@ impl Weighted for Q5_1 {
     const LEVELS: Levels = Levels::from_zero(31);
 
     #[inline(always)]
-    fn search<L: Lanes>(lanes: L, x: &Groups, w: &Groups, scratch: &mut Groups) -> [Fit<L::F>; GROUPS] {
-        let [(a, _), (b, _)] = affine::search(lanes, x, w, Trials::weighted(31), scratch);
-        [a, b]
+    fn search<L: Lanes>(
+        lanes: L,
+        x: &Groups<LEN>,
+        w: &Groups<LEN>,
+        scratch: &mut Groups<LEN>,
+        found: &mut [Fit; GROUPS],
+    ) {
+        lanes.apart(affine::Search { x, w, trials: Trials::weighted(31), levels: scratch, found });
     }
 
     #[inline(always)]

@@ -4,8 +4,8 @@ use bytemuck::{Pod, Zeroable};
 
 use super::codec::{Block, Input, decode_blocks};
 use super::half::{f16_bits, f16_value};
-use super::search::{Fit, GROUPS, Levels, step, symmetric};
-use super::super_block::{Codes, Fits, Groups, SUPER, Searched, encode};
+use super::search::{Fit, GROUPS, Groups, Levels, step, symmetric};
+use super::super_block::{Codes, Fits, SUPER, Searched, encode};
 use crate::lanes::{LANES, Lanes, Row, Vector, each};
 
 /// 256 low nibbles, 256 pairs of high bits, 16 scales, their scale.
@@ -79,18 +79,16 @@ impl Searched<16> for Q6K {
         w: &Groups<16>,
         _: bool,
         scratch: &mut Groups<16>,
-    ) -> [(Fit<L::F>, L::F); GROUPS] {
-        let found = symmetric::search_groups(lanes, x, w, Self::LEVELS, scratch);
-        [(found[0], lanes.splat(0.0)), (found[1], lanes.splat(0.0))]
+        found: &mut [Fit; GROUPS],
+    ) {
+        symmetric::search_groups(lanes, x, w, Self::LEVELS, scratch, found);
     }
 
     #[inline(always)]
     fn finish<L: Lanes>(lanes: L, x: &[f32], fits: &Fits, _: bool, out: &mut [u8]) {
-        let blocks = x
-            .chunks_exact(SUPER)
-            .zip(fits.scale.0.as_chunks::<LANES>().0)
-            .zip(out.as_chunks_mut::<{ Self::BYTES }>().0);
-        for (s, ((x, found), out)) in blocks.enumerate() {
+        let blocks = x.chunks_exact(SUPER).zip(&fits.0).zip(out.as_chunks_mut::<{ Self::BYTES }>().0);
+        for (s, ((x, fit), out)) in blocks.enumerate() {
+            let found = &fit.scale.0;
             let (mut max, mut size) = (0.0, 0.0);
             for scale in found {
                 if scale.abs() > size {

@@ -1,9 +1,9 @@
 //! Blocks of 32 with one scale (and minimum) each: what Q4_0, Q4_1, Q5_0, Q5_1 and Q8_0 share.
 
 use super::codec::Input;
-use super::search::{Fit, GROUPS, Levels, kept_codes};
+use super::search::{Fit, GROUPS, Groups, Levels, empty_groups, kept_codes};
 use super::weights::{columns, square_sums, transposed, weigh};
-use crate::lanes::{LANES, Lanes, Mask, Row, Vector, each};
+use crate::lanes::{LANES, Lanes, Mask, Vector, each};
 
 /// Elements of a block.
 pub(super) const LEN: usize = 32;
@@ -78,11 +78,9 @@ pub(super) fn pack_nibbles(codes: &Codes) -> [u8; 16] {
 /// Bit 4 of element `j` in bit `j`, little-endian.
 #[inline(always)]
 pub(super) fn pack_fifth_bits(codes: &Codes) -> [u8; 4] {
+    let eights: [u64; 4] = bytemuck::cast(*codes);
     // The multiplication moves bit 0 of byte `j` to bit `56 + j`.
-    each(|i| {
-        let eight = u64::from_le_bytes(each(|j| codes[8 * i + j] >> 4 & 1));
-        (eight.wrapping_mul(0x0102_0408_1020_4080) >> 56) as u8
-    })
+    each(|i| ((eights[i] >> 4 & 0x0101_0101_0101_0101).wrapping_mul(0x0102_0408_1020_4080) >> 56) as u8)
 }
 
 /// The codes of a block with packed nibbles and, for five-bit types, packed fifth bits.
@@ -92,15 +90,18 @@ pub(super) fn unpack(nibbles: &[u8; 16], fifth: [u8; 4]) -> Codes {
     each(|j| nibbles[j % 16] >> (j / 16 * 4) & 15 | ((fifth >> j & 1) as u8) << 4)
 }
 
-/// Rows of the groups' elements or weights.
-pub(super) type Groups = [[Row; LEN]; GROUPS];
-
 /// A type of this family, as importance-weighted encoding sees it.
 pub(super) trait Weighted {
     const LEVELS: Levels;
 
     /// The searches of each group's blocks. `scratch` may hold anything.
-    fn search<L: Lanes>(lanes: L, x: &Groups, w: &Groups, scratch: &mut Groups) -> [Fit<L::F>; GROUPS];
+    fn search<L: Lanes>(
+        lanes: L,
+        x: &Groups<LEN>,
+        w: &Groups<LEN>,
+        scratch: &mut Groups<LEN>,
+        found: &mut [Fit; GROUPS],
+    );
 
     fn write(scale: f32, min: f32, codes: &Codes, out: &mut [u8]);
 }
@@ -115,13 +116,14 @@ pub(super) fn encode_weighted<L: Lanes, B: Weighted>(
     block_bytes: usize,
 ) {
     let cols = input.cols;
+    let (mut x_rows, mut w_rows, mut scratch) = (empty_groups(), empty_groups(), empty_groups());
+    let mut found = [Fit::default(); GROUPS];
     let batches = input.values.chunks(LANES * cols).zip(out.chunks_mut(LANES * cols / LEN * block_bytes));
     for (x, out) in batches {
         let squares = square_sums(lanes, x, cols);
         let parts = x.chunks(GROUPS * LANES * LEN).zip(out.chunks_mut(GROUPS * LANES * block_bytes));
         for (i, (values, out)) in parts.enumerate() {
-            let (mut x, mut w, mut scratch) = (empty_groups(), empty_groups(), empty_groups());
-            for (g, (x, w)) in x.iter_mut().zip(&mut w).enumerate() {
+            for (g, (x, w)) in x_rows.iter_mut().zip(&mut w_rows).enumerate() {
                 let start = (i * GROUPS + g) * LANES * LEN;
                 let square = |lane: usize| squares[((start + lane * LEN) / cols).min(LANES - 1)];
                 let mean_squares = each(|lane| square(lane) / cols as f32);
@@ -133,8 +135,8 @@ pub(super) fn encode_weighted<L: Lanes, B: Weighted>(
                 transposed(lanes, &natural, w);
                 weigh(lanes, lanes.load(&mean_squares), x, w);
             }
-            let found = B::search(lanes, &x, &w, &mut scratch);
-            let groups = values.chunks(LANES * LEN).zip(out.chunks_mut(LANES * block_bytes)).zip(found);
+            B::search(lanes, &x_rows, &w_rows, &mut scratch, &mut found);
+            let groups = values.chunks(LANES * LEN).zip(out.chunks_mut(LANES * block_bytes)).zip(&found);
             for ((values, out), fit) in groups {
                 write_group::<L, B>(lanes, values, fit, out, block_bytes);
             }
@@ -143,22 +145,12 @@ pub(super) fn encode_weighted<L: Lanes, B: Weighted>(
 }
 
 #[inline(always)]
-fn empty_groups() -> Groups {
-    [[Row([0.0; LANES]); LEN]; GROUPS]
-}
-
-#[inline(always)]
-fn write_group<L: Lanes, B: Weighted>(lanes: L, values: &[f32], fit: Fit<L::F>, out: &mut [u8], block_bytes: usize) {
-    let [mut scale, mut min, mut inv, mut origin] = [[0.0; LANES]; 4];
-    fit.scale.store(&mut scale);
-    fit.min.store(&mut min);
-    fit.inv.store(&mut inv);
-    fit.origin.store(&mut origin);
+fn write_group<L: Lanes, B: Weighted>(lanes: L, values: &[f32], fit: &Fit, out: &mut [u8], block_bytes: usize) {
     let blocks = values.as_chunks::<LEN>().0.iter().zip(out.chunks_exact_mut(block_bytes));
     for (lane, (x, out)) in blocks.enumerate() {
         let [low, high] = split(x);
-        let low = kept_codes(lanes, low, inv[lane], origin[lane], B::LEVELS);
-        let high = kept_codes(lanes, high, inv[lane], origin[lane], B::LEVELS);
-        B::write(scale[lane], min[lane], &joined([low, high]), out);
+        let low = kept_codes(lanes, low, fit.inv.0[lane], fit.origin.0[lane], B::LEVELS);
+        let high = kept_codes(lanes, high, fit.inv.0[lane], fit.origin.0[lane], B::LEVELS);
+        B::write(fit.scale.0[lane], fit.min.0[lane], &joined([low, high]), out);
     }
 }

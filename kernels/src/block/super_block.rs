@@ -4,26 +4,15 @@
 //! super-blocks (mean squares, codes for the scales) is done sixteen super-blocks at a time, a super-block a lane.
 
 use super::codec::Input;
-use super::search::{Fit, GROUPS, Levels, kept_codes, nearest_codes, scales, step};
+use super::search::{Fit, GROUPS, Groups, Levels, empty_groups, kept_codes, nearest_codes, scales, step};
 use super::weights::{columns, square_sums, transposed, weigh};
 use crate::lanes::{LANES, Lanes, Row, Vector, each};
 
 /// Elements of a super-block.
 pub(super) const SUPER: usize = 256;
 
-/// A number for each sub-block of a batch, by super-block.
-#[repr(align(64))]
-pub(super) struct PerSub(pub(super) [f32; SUPER]);
-
-/// What the searches found in a batch.
-pub(super) struct Fits {
-    pub(super) scale: PerSub,
-    pub(super) min: PerSub,
-    inv: PerSub,
-    origin: PerSub,
-    /// Sums of the weights.
-    pub(super) weight: PerSub,
-}
+/// What the searches found in a batch, sixteen sub-blocks each.
+pub(super) struct Fits(pub(super) [Fit; LANES]);
 
 /// The codes of one super-block.
 pub(super) type Codes = [u8; SUPER];
@@ -43,14 +32,15 @@ pub(super) trait Searched<const N: usize> {
         weigh(lanes, mean_square, x, w);
     }
 
-    /// The searches of each group's sub-blocks, and their sums of weights. `scratch` may hold anything.
+    /// The searches of each group's sub-blocks. `scratch` may hold anything.
     fn search<L: Lanes>(
         lanes: L,
         x: &Groups<N>,
         w: &Groups<N>,
         weighted: bool,
         scratch: &mut Groups<N>,
-    ) -> [(Fit<L::F>, L::F); GROUPS];
+        found: &mut [Fit; GROUPS],
+    );
 
     /// Writes the super-blocks of a batch.
     fn finish<L: Lanes>(lanes: L, x: &[f32], fits: &Fits, weighted: bool, out: &mut [u8]);
@@ -66,15 +56,14 @@ pub(super) fn encode<L: Lanes, B: Searched<N>, const N: usize>(
 ) {
     const BATCH: usize = LANES * SUPER;
     let weighted = input.importance.is_some();
-    let empty = || PerSub([0.0; SUPER]);
-    let mut fits = Fits { scale: empty(), min: empty(), inv: empty(), origin: empty(), weight: empty() };
+    let mut fits = Fits([Fit::default(); LANES]);
+    let (mut x_rows, mut w_rows, mut scratch) = (empty_groups(), empty_groups(), empty_groups());
     let batches = input.values.chunks(BATCH).zip(out.chunks_mut(LANES * block_bytes));
     for (batch, (x, out)) in batches.enumerate() {
         let squares = if weighted { square_sums(lanes, x, SUPER) } else { [0.0; LANES] };
         for (i, values) in x.chunks(GROUPS * LANES * N).enumerate() {
             let start = i * GROUPS * LANES * N;
-            let (mut x, mut w, mut scratch) = (empty_groups(), empty_groups(), empty_groups());
-            for (g, (x, w)) in x.iter_mut().zip(&mut w).enumerate() {
+            for (g, (x, w)) in x_rows.iter_mut().zip(&mut w_rows).enumerate() {
                 let start = start + g * LANES * N;
                 let square = |lane| squares[(start + lane * N) / SUPER % LANES];
                 let mean_squares = each(|lane| B::LEVEL_FACTOR * square(lane) / SUPER as f32);
@@ -82,30 +71,11 @@ pub(super) fn encode<L: Lanes, B: Searched<N>, const N: usize>(
                 let values = values.get(g * LANES * N..).unwrap_or_default();
                 load_group::<L, B, N>(lanes, values, columns, &mean_squares, x, w);
             }
-            let found = B::search(lanes, &x, &w, weighted, &mut scratch);
-            for (g, (fit, weight)) in found.into_iter().enumerate() {
-                let at = start / LANES / N + g;
-                for (found, kept) in [
-                    (fit.scale, &mut fits.scale),
-                    (fit.min, &mut fits.min),
-                    (fit.inv, &mut fits.inv),
-                    (fit.origin, &mut fits.origin),
-                    (weight, &mut fits.weight),
-                ] {
-                    found.store(&mut kept.0.as_chunks_mut::<LANES>().0[at]);
-                }
-            }
+            let found = &mut fits.0.as_chunks_mut::<GROUPS>().0[i];
+            B::search(lanes, &x_rows, &w_rows, weighted, &mut scratch, found);
         }
         B::finish(lanes, x, &fits, weighted, out);
     }
-}
-
-/// Rows of the groups' elements or weights.
-pub(super) type Groups<const N: usize> = [[Row; N]; GROUPS];
-
-#[inline(always)]
-fn empty_groups<const N: usize>() -> Groups<N> {
-    [[Row([0.0; LANES]); N]; GROUPS]
 }
 
 /// Fills `x` and `w` with sixteen sub-blocks and their weights; missing ones count as zeros. `importance` comes with the
@@ -119,17 +89,22 @@ fn load_group<L: Lanes, B: Searched<N>, const N: usize>(
     x: &mut [Row; N],
     w: &mut [Row; N],
 ) {
-    let mut natural = [0.0; 2 * SUPER];
-    let natural = &mut natural[..LANES * N];
     if values.len() >= LANES * N {
         transposed(lanes, values, x);
     } else {
-        natural[..values.len()].copy_from_slice(values);
-        transposed(lanes, natural, x);
+        let mut padded = [0.0; 2 * SUPER];
+        padded[..values.len()].copy_from_slice(values);
+        transposed(lanes, &padded, x);
     }
     if let Some((importance, start)) = importance {
-        columns(importance, start, natural);
-        transposed(lanes, natural, w);
+        let at = start % importance.len();
+        if let Some(columns) = importance.get(at..at + LANES * N) {
+            transposed(lanes, columns, w);
+        } else {
+            let mut wrapped = [0.0; 2 * SUPER];
+            columns(importance, at, &mut wrapped[..LANES * N]);
+            transposed(lanes, &wrapped, w);
+        }
         B::weights(lanes, lanes.load(mean_squares), x, w);
     } else {
         B::plain_weights(lanes, x, w);
@@ -139,17 +114,15 @@ fn load_group<L: Lanes, B: Searched<N>, const N: usize>(
 impl Fits {
     /// Row `j` of the result: sub-block `j` of each super-block.
     #[inline(always)]
-    pub(super) fn by_super_block<L: Lanes>(lanes: L, of: &PerSub, subs: usize) -> [Row; LANES] {
-        let mut rows = [Row::default(); LANES];
-        if subs == LANES {
-            lanes.transpose(&of.0, LANES, &mut rows);
-        } else {
-            for (lane, values) in of.0.chunks(subs).take(LANES).enumerate() {
-                for (row, value) in rows.iter_mut().zip(values) {
-                    row.0[lane] = *value;
-                }
-            }
+    pub(super) fn by_super_block<L: Lanes, const N: usize>(&self, lanes: L, of: fn(&Fit) -> &Row) -> [Row; LANES] {
+        let subs = SUPER / N;
+        // A batch ends after sixteen super-blocks; the last tile row of short super-blocks reaches past it.
+        let mut values = [0.0; SUPER];
+        for (fit, values) in self.0.iter().zip(values.as_chunks_mut::<LANES>().0) {
+            *values = of(fit).0;
         }
+        let mut rows = [Row::default(); LANES];
+        lanes.transpose(&values, subs, &mut rows);
         rows
     }
 
@@ -170,8 +143,9 @@ impl Fits {
             let sub = i * LANES / N;
             let (step, min) = step_and_min(sub);
             let at = s * (SUPER / N) + sub;
+            let (fit, lane) = (&self.0[at / LANES], at % LANES);
             *codes = if step == 0.0 {
-                kept_codes(lanes, x, self.inv.0[at], self.origin.0[at], levels)
+                kept_codes(lanes, x, fit.inv.0[lane], fit.origin.0[lane], levels)
             } else {
                 nearest_codes(lanes, x, step, min, levels)
             };
@@ -203,19 +177,21 @@ pub(super) fn finish_affine<L: Lanes, const N: usize>(
     mut write: impl FnMut(usize, &AffineParts),
 ) {
     let subs = SUPER / N;
-    let scale = &Fits::by_super_block(lanes, &fits.scale, subs)[..subs];
-    let min = &Fits::by_super_block(lanes, &fits.min, subs)[..subs];
+    let scale = &fits.by_super_block::<L, N>(lanes, |fit| &fit.scale)[..subs];
+    let min = &fits.by_super_block::<L, N>(lanes, |fit| &fit.min)[..subs];
     let (mut scale_codes, mut min_codes) = ([Row::default(); LANES], [Row::default(); LANES]);
-    let (d, dmin) = if weighted {
-        let w = &Fits::by_super_block(lanes, &fits.weight, subs)[..subs];
-        let d = scales::search(lanes, scale, w, high, &mut scale_codes);
-        (d, scales::search(lanes, min, w, high, &mut min_codes))
+    let (mut d, mut dmin) = (Row::default(), Row::default());
+    if weighted {
+        let w = &fits.by_super_block::<L, N>(lanes, |fit| &fit.weight)[..subs];
+        lanes.apart(scales::Search { x: scale, w, high, codes: &mut scale_codes[..subs], scale: &mut d });
+        lanes.apart(scales::Search { x: min, w, high, codes: &mut min_codes[..subs], scale: &mut dmin });
     } else {
-        (scales::by_max(lanes, scale, high, &mut scale_codes), scales::by_max(lanes, min, high, &mut min_codes))
-    };
+        scales::by_max(lanes, scale, high, &mut scale_codes, &mut d);
+        scales::by_max(lanes, min, high, &mut min_codes, &mut dmin);
+    }
     let (mut d_bits, mut dmin_bits) = ([0; LANES], [0; LANES]);
-    d.store_f16(&mut d_bits);
-    dmin.store_f16(&mut dmin_bits);
+    lanes.load(&d.0).store_f16(&mut d_bits);
+    lanes.load(&dmin.0).store_f16(&mut dmin_bits);
     let (scale_codes, min_codes) = (rows_to_bytes(lanes, &scale_codes), rows_to_bytes(lanes, &min_codes));
     for (s, x) in x.chunks_exact(SUPER).enumerate() {
         let (d, dmin) = (d_bits[s], dmin_bits[s]);

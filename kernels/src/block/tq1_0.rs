@@ -28,7 +28,7 @@ impl Block for Tq1_0 {
     const BYTES: usize = size_of::<Layout>();
     const FALLBACK: Option<&'static str> = Some("Q4_0");
     const WEIGHS: bool = false;
-    const TOLERANCE: f32 = 1.0;
+    const TOLERANCE: f32 = 0.89;
 
     #[inline(always)]
     fn encode<L: Lanes>(lanes: L, input: &Input<'_>, out: &mut [u8]) {

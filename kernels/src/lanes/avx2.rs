@@ -41,13 +41,15 @@ pub(super) struct Avx2Mask(__m256, __m256);
 
 /// Runs the job; the caller has seen [`crate::Isa::Avx2`] available.
 pub(super) fn enter<J: Job>(job: J) -> J::Out {
-    #[target_feature(enable = "avx2,f16c")]
-    fn with_avx2<J: Job>(job: J) -> J::Out {
-        job.run(Avx2(()))
-    }
     assert!(crate::Isa::Avx2.available());
     // SAFETY: asserted just above.
-    unsafe { with_avx2(job) }
+    unsafe { run(job) }
+}
+
+#[target_feature(enable = "avx2,f16c")]
+#[inline(never)]
+fn run<J: Job>(job: J) -> J::Out {
+    job.run(Avx2(()))
 }
 
 /// An intrinsic on values that only an [`Avx2`] can have made.
@@ -62,6 +64,12 @@ macro_rules! isa {
 impl Lanes for Avx2 {
     type F = Avx2F;
     type Codes = Avx2Codes;
+
+    #[inline(always)]
+    fn apart<J: Job>(self, job: J) -> J::Out {
+        // SAFETY: `self` proves that the machine has the instructions.
+        unsafe { run(job) }
+    }
 
     #[inline(always)]
     fn splat(self, v: f32) -> Avx2F {
@@ -84,7 +92,8 @@ impl Lanes for Avx2 {
 
     #[inline(always)]
     fn transpose(self, src: &[f32], stride: usize, out: &mut [Row; LANES]) {
-        transpose(src, stride, out);
+        // SAFETY: `self` proves that the machine has the instructions.
+        unsafe { transpose(src, stride, out) };
     }
 
     #[inline(always)]
@@ -167,7 +176,8 @@ impl Codes for Avx2Codes {
 }
 
 /// Four 8 x 8 tiles. Also what AVX-512 uses.
-#[inline(always)]
+#[target_feature(enable = "avx2")]
+#[inline(never)]
 pub(super) fn transpose(src: &[f32], stride: usize, out: &mut [Row; LANES]) {
     assert!(src.len() >= stride * (LANES - 1) + LANES);
     for lane in [0, 8] {
@@ -176,7 +186,7 @@ pub(super) fn transpose(src: &[f32], stride: usize, out: &mut [Row; LANES]) {
             // sixteen rows of sixteen.
             let r: [__m256; 8] =
                 std::array::from_fn(|k| unsafe { _mm256_loadu_ps(src.as_ptr().add((lane + k) * stride + column)) });
-            let t = isa!([
+            let t = [
                 _mm256_unpacklo_ps(r[0], r[1]),
                 _mm256_unpackhi_ps(r[0], r[1]),
                 _mm256_unpacklo_ps(r[2], r[3]),
@@ -185,8 +195,8 @@ pub(super) fn transpose(src: &[f32], stride: usize, out: &mut [Row; LANES]) {
                 _mm256_unpackhi_ps(r[4], r[5]),
                 _mm256_unpacklo_ps(r[6], r[7]),
                 _mm256_unpackhi_ps(r[6], r[7]),
-            ]);
-            let u = isa!([
+            ];
+            let u = [
                 _mm256_shuffle_ps::<0x44>(t[0], t[2]),
                 _mm256_shuffle_ps::<0xee>(t[0], t[2]),
                 _mm256_shuffle_ps::<0x44>(t[1], t[3]),
@@ -195,13 +205,14 @@ pub(super) fn transpose(src: &[f32], stride: usize, out: &mut [Row; LANES]) {
                 _mm256_shuffle_ps::<0xee>(t[4], t[6]),
                 _mm256_shuffle_ps::<0x44>(t[5], t[7]),
                 _mm256_shuffle_ps::<0xee>(t[5], t[7]),
-            ]);
+            ];
             for k in 0..4 {
-                isa!({
-                    let to = |row: &mut Row, v| _mm256_storeu_ps(row.0.as_mut_ptr().add(lane), v);
-                    to(&mut out[column + k], _mm256_permute2f128_ps::<0x20>(u[k], u[k + 4]));
-                    to(&mut out[column + k + 4], _mm256_permute2f128_ps::<0x31>(u[k], u[k + 4]));
-                });
+                let to = |row: &mut Row, v| {
+                    // SAFETY: `lane` is 0 or 8, so eight lanes follow.
+                    unsafe { _mm256_storeu_ps(row.0.as_mut_ptr().add(lane), v) };
+                };
+                to(&mut out[column + k], _mm256_permute2f128_ps::<0x20>(u[k], u[k + 4]));
+                to(&mut out[column + k + 4], _mm256_permute2f128_ps::<0x31>(u[k], u[k + 4]));
             }
         }
     }

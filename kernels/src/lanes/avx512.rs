@@ -35,13 +35,15 @@ pub(super) struct Avx512Mask(__mmask16);
 
 /// Runs the job; the caller has seen [`crate::Isa::Avx512`] available.
 pub(super) fn enter<J: Job>(job: J) -> J::Out {
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,f16c")]
-    fn with_avx512<J: Job>(job: J) -> J::Out {
-        job.run(Avx512(()))
-    }
     assert!(crate::Isa::Avx512.available());
     // SAFETY: asserted just above.
-    unsafe { with_avx512(job) }
+    unsafe { run(job) }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,f16c")]
+#[inline(never)]
+fn run<J: Job>(job: J) -> J::Out {
+    job.run(Avx512(()))
 }
 
 /// An intrinsic on values that only an [`Avx512`] can have made.
@@ -56,6 +58,12 @@ macro_rules! isa {
 impl Lanes for Avx512 {
     type F = Avx512F;
     type Codes = Avx512Codes;
+
+    #[inline(always)]
+    fn apart<J: Job>(self, job: J) -> J::Out {
+        // SAFETY: `self` proves that the machine has the instructions.
+        unsafe { run(job) }
+    }
 
     #[inline(always)]
     fn splat(self, v: f32) -> Avx512F {
@@ -74,7 +82,8 @@ impl Lanes for Avx512 {
 
     #[inline(always)]
     fn transpose(self, src: &[f32], stride: usize, out: &mut [Row; LANES]) {
-        avx2::transpose(src, stride, out);
+        // SAFETY: `self` proves more than AVX2.
+        unsafe { avx2::transpose(src, stride, out) };
     }
 
     #[inline(always)]

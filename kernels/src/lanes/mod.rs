@@ -37,6 +37,8 @@ pub(crate) trait Lanes: Copy {
     fn load_f16(self, v: &[u16; LANES]) -> Self::F;
     /// `out[i]` gets `src[lane * stride + i]` in each lane.
     fn transpose(self, src: &[f32], stride: usize, out: &mut [Row; LANES]);
+    /// Runs part of a job as a function of its own, which all callers share.
+    fn apart<J: Job>(self, job: J) -> J::Out;
 
     /// True where a bit is set, lane 0 the lowest.
     #[inline(always)]
@@ -146,5 +148,95 @@ pub(crate) fn dispatch<J: Job>(isa: Isa, job: J) -> J::Out {
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 if isa.available() => avx2::enter(job),
         Isa::Scalar | Isa::Avx2 | Isa::Avx512 => job.run(scalar::Plain),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs every operation and collects the bits.
+    struct Everything<'a>(&'a [f32]);
+
+    impl Job for Everything<'_> {
+        type Out = Vec<u32>;
+
+        #[inline(always)]
+        fn run<L: Lanes>(self, lanes: L) -> Vec<u32> {
+            let mut seen = Vec::new();
+            let mut see = |v: L::F| {
+                let mut out = [0.0; LANES];
+                v.store(&mut out);
+                // Which NaN comes out of two is the operands' order, which compilers may swap.
+                seen.extend(out.map(|v| if v.is_nan() { f32::NAN.to_bits() } else { v.to_bits() }));
+            };
+            let values = self.0.as_chunks::<LANES>().0;
+            let one = lanes.splat(1.0);
+            for (a, b) in values.iter().flat_map(|a| values.iter().map(move |b| (a, b))) {
+                let (a, b) = (lanes.load(a), lanes.load(b));
+                for v in [a + b, a - b, a * b, a / b, a.min(b), a.max(b)] {
+                    see(v);
+                }
+                see(L::F::select(a.lt(b) & b.gt(one), a, b));
+                see(L::F::select(a.eq(b), one, a));
+                see(lanes.splat(f32::from(a.lt(b).bits())));
+            }
+            for a in values {
+                let a = lanes.load(a);
+                for v in [a.abs(), a.neg(), a.sqrt(), a.nearest_int()] {
+                    see(v);
+                }
+                let small = L::F::select(a.abs().lt(lanes.splat(4194304.0)), a, one);
+                // The sign of a rounded zero is nobody's business.
+                see(small.round() + lanes.splat(0.0));
+                see(lanes.load(&a.to_bytes().map(f32::from)));
+                see(lanes.splat(L::F::select(a.eq(a), a, one).reduce_max()));
+                let mut halves = [0; LANES];
+                L::F::select(a.eq(a), a, one).store_f16(&mut halves);
+                see(lanes.load_f16(&halves));
+            }
+            for (a, b) in values.iter().zip(values.iter().skip(1)) {
+                let below = lanes.load(a).lt(lanes.load(b));
+                see(L::F::select(below | lanes.load(b).eq(one), one, lanes.splat(0.0)));
+                see(L::F::select(lanes.mask(below.bits()), one, lanes.splat(0.0)));
+                let small = L::F::select(lanes.load(a).abs().lt(lanes.splat(4194304.0)), lanes.load(a), one);
+                let mut words = [0; LANES];
+                small.to_words(&mut words);
+                let codes = lanes.load_codes(&words);
+                let short = lanes.load_short_codes(&words.map(|word| word as u16));
+                let codes = L::Codes::select(below, codes.shift::<2>().push(below), short.shift::<3>());
+                see(lanes.pick4(a.first_chunk().expect("four of sixteen"), codes));
+                see(lanes.pick8(a.first_chunk().expect("eight of sixteen"), codes));
+                see(lanes.pick16(b, codes));
+                let mut stored = [0; LANES];
+                codes.store(&mut stored);
+                see(lanes.load(&stored.map(|code| code as f32)));
+                see(lanes.pick16(b, lanes.splat_codes(5)));
+            }
+            let mut tile = [Row::default(); LANES];
+            lanes.transpose(self.0, 3, &mut tile);
+            for row in &tile {
+                see(lanes.load(&row.0));
+            }
+            seen
+        }
+    }
+
+    #[test]
+    fn every_isa_computes_alike() {
+        let mut values: Vec<f32> = [0.0, 0.4, 0.5, 1.0, 1.5, 2.5, 127.5, 255.9, 65519.9, 65520.0, 4194303.5, 4194304.0]
+            .into_iter()
+            .chain([1e7, 2147483648.0, 1e20, f32::MAX, f32::INFINITY, f32::NAN, f32::MIN_POSITIVE, 1e-40, 3e-8, 1e-5])
+            .chain([12582912.0, 8388607.5, 0.49999997, 1e-30])
+            .flat_map(|v: f32| [v, -v])
+            .collect();
+        values.resize(64, 0.75);
+        let plain = dispatch(Isa::Scalar, Everything(&values));
+        for isa in Isa::ALL.into_iter().filter(|isa| isa.available()) {
+            let found = dispatch(isa, Everything(&values));
+            let at = found.iter().zip(&plain).position(|(a, b)| a != b);
+            let pair = at.map(|i| (i / LANES, f32::from_bits(found[i]), f32::from_bits(plain[i])));
+            assert_eq!(pair, None, "{}: step, found, plain", isa.name());
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::ops::{Add, BitAnd, BitOr, Div, Mul, Sub};
 
-use super::{Codes, LANES, Lanes, Mask, Row, Vector, each};
+use super::{Codes, Job, LANES, Lanes, Mask, Row, Vector, each};
 use crate::block::half::{f16_bits, f16_value};
 
 /// Adding it to a number below 2^22 rounds to an integer, ties to even.
@@ -20,9 +20,19 @@ pub(super) struct PlainCodes([u32; LANES]);
 #[derive(Clone, Copy)]
 pub(super) struct PlainMask([bool; LANES]);
 
+#[inline(never)]
+fn run<J: Job>(job: J) -> J::Out {
+    job.run(Plain)
+}
+
 impl Lanes for Plain {
     type F = PlainF;
     type Codes = PlainCodes;
+
+    #[inline(always)]
+    fn apart<J: Job>(self, job: J) -> J::Out {
+        run(job)
+    }
 
     #[inline(always)]
     fn splat(self, v: f32) -> PlainF {

@@ -100,10 +100,8 @@ impl Oracle {
         let function = CString::new(function).expect("a name");
         // SAFETY: the signature in ggml-quants.h.
         let decode = unsafe { self.library.get::<Decode>(function.as_bytes_with_nul()) }.expect("a decoder");
-        // The library wants aligned blocks.
-        let mut aligned = vec![0u64; bytes.len().div_ceil(8)];
-        bytemuck::cast_slice_mut(&mut aligned)[..bytes.len()].copy_from_slice(bytes);
+        assert!(bytes.as_ptr().addr().is_multiple_of(4), "the library wants aligned blocks");
         // SAFETY: the callers give as many bytes as `out` has elements' worth of blocks.
-        unsafe { decode(aligned.as_ptr().cast(), out.as_mut_ptr(), out.len() as i64) };
+        unsafe { decode(bytes.as_ptr().cast(), out.as_mut_ptr(), out.len() as i64) };
     }
 }

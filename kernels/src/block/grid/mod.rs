@@ -48,6 +48,11 @@ pub(super) enum Space {
 }
 
 impl Space {
+    /// The space of groups of this many elements.
+    pub(super) const fn of_groups(dimensions: usize) -> Space {
+        if dimensions == 8 { Space::Ternary8 } else { Space::Octal4 }
+    }
+
     pub(super) const fn dimensions(self) -> usize {
         match self {
             Space::Ternary8 => 8,

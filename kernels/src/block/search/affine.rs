@@ -1,7 +1,7 @@
 //! Scale and minimum: `x ~ scale * level - min`, levels `0 ..= high`, min >= 0.
 
-use super::Fit;
-use crate::lanes::{Lanes, Row, Vector};
+use super::{Fit, GROUPS, Groups};
+use crate::lanes::{Job, Lanes, Row, Vector};
 
 /// The grid of a search: trial `i` of `0 ..= steps` spans the range with `high + first + i * delta` levels.
 #[derive(Clone, Copy)]
@@ -42,50 +42,54 @@ struct State<F: Vector> {
     solvable: F::Mask,
 }
 
-/// The best fits and each lane's sum of weights, of `G` groups. `levels` is scratch.
-///
+/// A search of two groups. `levels` is scratch.
+pub(in crate::block) struct Search<'a, const N: usize> {
+    pub(in crate::block) x: &'a Groups<N>,
+    pub(in crate::block) w: &'a Groups<N>,
+    pub(in crate::block) trials: Trials,
+    pub(in crate::block) levels: &'a mut Groups<N>,
+    pub(in crate::block) found: &'a mut [Fit; GROUPS],
+}
+
 /// A trial has two passes over the elements with a chain of divisions after the first one; the groups take turns, so
 /// that one's chain hides behind the other's pass.
-#[inline(always)]
-pub(in crate::block) fn search<L: Lanes, const N: usize, const G: usize>(
-    lanes: L,
-    x: &[[Row; N]; G],
-    w: &[[Row; N]; G],
-    trials: Trials,
-    levels: &mut [[Row; N]; G],
-) -> [(Fit<L::F>, L::F); G] {
-    let mut states = [start(lanes, &x[0], &w[0], trials, &mut levels[0]); G];
-    for g in 1..G {
-        states[g] = start(lanes, &x[g], &w[g], trials, &mut levels[g]);
-    }
-    for trial in 0..=trials.steps {
-        let span = trials.first + trials.delta * trial as f32 + trials.high;
-        // The greatest element lands on `span` itself, so only a wide span needs the upper bound.
-        if span < trials.high + 0.49 {
-            for (((s, x), w), levels) in states.iter_mut().zip(x).zip(w).zip(levels.iter_mut()) {
-                *s = solve(lanes, *s, x, w, span, None, levels);
+impl<const N: usize> Job for Search<'_, N> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) {
+        let Search { x, w, trials, levels, found } = self;
+        let mut states = [start(lanes, &x[0], &w[0], trials, &mut levels[0]); GROUPS];
+        for g in 1..GROUPS {
+            states[g] = start(lanes, &x[g], &w[g], trials, &mut levels[g]);
+        }
+        for trial in 0..=trials.steps {
+            let span = trials.first + trials.delta * trial as f32 + trials.high;
+            // The greatest element lands on `span` itself, so only a wide span needs the upper bound.
+            if span < trials.high + 0.49 {
+                for (((s, x), w), levels) in states.iter_mut().zip(x).zip(w).zip(levels.iter_mut()) {
+                    *s = solve(lanes, *s, x, w, span, None, levels);
+                }
+            } else {
+                let high = Some(lanes.splat(trials.high));
+                for (((s, x), w), levels) in states.iter_mut().zip(x).zip(w).zip(levels.iter_mut()) {
+                    *s = solve(lanes, *s, x, w, span, high, levels);
+                }
             }
-        } else {
-            let high = Some(lanes.splat(trials.high));
-            for (((s, x), w), levels) in states.iter_mut().zip(x).zip(w).zip(levels.iter_mut()) {
-                *s = solve(lanes, *s, x, w, span, high, levels);
+            for (((s, x), w), levels) in states.iter_mut().zip(x).zip(w).zip(levels.iter()) {
+                let this = error(lanes, x, w, levels, s.this_scale, s.this_min, trials.absolute);
+                let better = s.solvable & this.lt(s.best);
+                s.best = L::F::select(better, this, s.best);
+                s.best_inv = L::F::select(better, s.inv, s.best_inv);
+                s.origin = L::F::select(better, s.min, s.origin);
+                s.scale = L::F::select(better, s.this_scale, s.scale);
+                s.min = L::F::select(better, s.this_min, s.min);
             }
         }
-        for (((s, x), w), levels) in states.iter_mut().zip(x).zip(w).zip(levels.iter()) {
-            let this = error(lanes, x, w, levels, s.this_scale, s.this_min, trials.absolute);
-            let better = s.solvable & this.lt(s.best);
-            s.best = L::F::select(better, this, s.best);
-            s.best_inv = L::F::select(better, s.inv, s.best_inv);
-            s.origin = L::F::select(better, s.min, s.origin);
-            s.scale = L::F::select(better, s.this_scale, s.scale);
-            s.min = L::F::select(better, s.this_min, s.min);
+        for (s, found) in states.into_iter().zip(found) {
+            finish(lanes, s, found);
         }
     }
-    let mut found = [finished(lanes, states[0]); G];
-    for g in 1..G {
-        found[g] = finished(lanes, states[g]);
-    }
-    found
 }
 
 /// Sums, range, and the error of the plain grid over the range.
@@ -169,16 +173,14 @@ fn solve<L: Lanes, const N: usize>(
 }
 
 #[inline(always)]
-fn finished<L: Lanes>(lanes: L, s: State<L::F>) -> (Fit<L::F>, L::F) {
+fn finish<L: Lanes>(lanes: L, s: State<L::F>, found: &mut Fit) {
     let zero = lanes.splat(0.0);
     let flat = s.max.eq(s.lowest);
-    let fit = Fit {
-        scale: L::F::select(flat, zero, s.scale),
-        min: L::F::select(flat, s.lowest, s.min).neg(),
-        inv: L::F::select(flat, zero, s.best_inv),
-        origin: s.origin,
-    };
-    (fit, s.sum_w)
+    L::F::select(flat, zero, s.scale).store(&mut found.scale.0);
+    L::F::select(flat, s.lowest, s.min).neg().store(&mut found.min.0);
+    L::F::select(flat, zero, s.best_inv).store(&mut found.inv.0);
+    s.origin.store(&mut found.origin.0);
+    s.sum_w.store(&mut found.weight.0);
 }
 
 #[inline(always)]
@@ -192,9 +194,17 @@ fn error<L: Lanes, const N: usize>(
     absolute: bool,
 ) -> L::F {
     let mut sum = lanes.splat(0.0);
-    for ((x, w), level) in x.iter().zip(w).zip(levels) {
-        let diff = scale * lanes.load(&level.0) + min - lanes.load(&x.0);
-        sum = sum + lanes.load(&w.0) * if absolute { diff.abs() } else { diff * diff };
+    let parts = x.iter().zip(w).zip(levels);
+    if absolute {
+        for ((x, w), level) in parts {
+            let diff = scale * lanes.load(&level.0) + min - lanes.load(&x.0);
+            sum = sum + lanes.load(&w.0) * diff.abs();
+        }
+    } else {
+        for ((x, w), level) in parts {
+            let diff = scale * lanes.load(&level.0) + min - lanes.load(&x.0);
+            sum = sum + lanes.load(&w.0) * (diff * diff);
+        }
     }
     sum
 }

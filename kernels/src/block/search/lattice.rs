@@ -5,7 +5,7 @@
 
 use super::{ALL_ZERO, scales};
 use crate::block::grid::{Lattice, Space};
-use crate::lanes::{Codes, LANES, Lanes, Mask, Row, Vector, each};
+use crate::lanes::{Codes, Job, LANES, Lanes, Mask, Row, Vector, each};
 
 /// Which groups are chosen anew for the scale that the trials found.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -20,7 +20,6 @@ pub(in crate::block) enum Refine {
 
 /// A type with sub-blocks of `N` elements in `GROUPS` groups.
 pub(in crate::block) trait OnLattice<const N: usize, const GROUPS: usize> {
-    const SPACE: Space;
     /// Trials on each side, and the step between them.
     const TRIALS: i8;
     const STEP: f32;
@@ -71,14 +70,18 @@ pub(in crate::block) fn search<L: Lanes, T: OnLattice<N, GROUPS>, const N: usize
     w: &[Row; N],
 ) -> Found<GROUPS> {
     let zero = lanes.splat(0.0);
-    let top = lanes.splat(2.0 * T::SPACE.levels() as f32 - 1.0);
+    let space = Space::of_groups(N / GROUPS);
+    let top = lanes.splat(2.0 * space.levels() as f32 - 1.0);
     let (magnitudes, mut signs) = magnitudes::<L, T, N, GROUPS>(lanes, x, w);
     let max = magnitudes.iter().skip(1).fold(lanes.load(&magnitudes[0].0), |max, x| max.max(lanes.load(&x.0)));
     let mut alive = !max.lt(lanes.splat(T::NOTHING)).bits();
 
     let (peak, mut scale) = if T::PLAIN_FIRST {
-        let levels = T::SPACE.levels() as f32;
-        let scale = scales::search(lanes, &magnitudes, w, levels + 1.0, &mut [Row::default(); N]);
+        let levels = space.levels() as f32;
+        let (mut codes, mut scale) = ([Row::default(); N], Row::default());
+        let plain = scales::Search { x: &magnitudes, w, high: levels + 1.0, codes: &mut codes, scale: &mut scale };
+        lanes.apart(plain);
+        let scale = lanes.load(&scale.0);
         let peak = scale * lanes.splat(levels);
         alive &= peak.gt(zero).bits();
         (peak, scale)
@@ -103,8 +106,7 @@ pub(in crate::block) fn search<L: Lanes, T: OnLattice<N, GROUPS>, const N: usize
     let mut trial = found;
     for step in -T::TRIALS..=T::TRIALS {
         let inv = (top + lanes.splat(f32::from(step) * T::STEP)) / peak;
-        choose::<L, T, N, GROUPS>(lanes, &problem, inv, lanes.splat(1.0) / inv, &everywhere, &mut trial);
-        let (sum_qx, sum_q2) = sums::<L, T, N, GROUPS>(lanes, &problem, &trial.words);
+        let (sum_qx, sum_q2) = problem.try_scale(lanes, inv, lanes.splat(1.0) / inv, &everywhere, &mut trial);
         let better = sum_q2.gt(zero) & (sum_qx * sum_qx).gt(best * sum_q2);
         if !better.any() {
             continue;
@@ -126,8 +128,7 @@ pub(in crate::block) fn search<L: Lanes, T: OnLattice<N, GROUPS>, const N: usize
     if refined != 0 {
         let off = found.off;
         let chosen = each(|group| if T::REFINE == Refine::OffLattice { refined & off[group] } else { refined });
-        choose::<L, T, N, GROUPS>(lanes, &problem, lanes.splat(1.0) / scale, scale, &chosen, &mut found);
-        let (sum_qx, sum_q2) = sums::<L, T, N, GROUPS>(lanes, &problem, &found.words);
+        let (sum_qx, sum_q2) = problem.try_scale(lanes, lanes.splat(1.0) / scale, scale, &chosen, &mut found);
         let again = sum_q2.gt(zero) & lanes.mask(refined);
         scale = L::F::select(again, sum_qx / sum_q2, scale);
     }
@@ -206,52 +207,92 @@ fn turned<L: Lanes, const N: usize>(lanes: L, rows: &[Row; N], out: &mut [Row; N
     }
 }
 
-/// The points for a scale, in the lanes that `chosen` names for each group.
+/// One scale's points and sums, as a function that types with equal shapes share.
+struct Trial<'a, const N: usize, const GROUPS: usize> {
+    problem: &'a Problem<'a, N>,
+    inv: &'a Row,
+    scale: &'a Row,
+    chosen: &'a [u16; GROUPS],
+    choice: &'a mut Choice<GROUPS>,
+    sums: &'a mut [Row; 2],
+}
+
+impl<const N: usize, const GROUPS: usize> Job for Trial<'_, N, GROUPS> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) {
+        let inv = lanes.load(&self.inv.0);
+        choose(lanes, self.problem, inv, &self.scale.0, self.chosen, self.choice);
+        let (sum_qx, sum_q2) = sums(lanes, self.problem, &self.choice.words);
+        sum_qx.store(&mut self.sums[0].0);
+        sum_q2.store(&mut self.sums[1].0);
+    }
+}
+
+impl<const N: usize> Problem<'_, N> {
+    /// Takes the points for a scale, in the lanes that `chosen` names for each group, and gives the sums of all points.
+    #[inline(always)]
+    fn try_scale<L: Lanes, const GROUPS: usize>(
+        &self,
+        lanes: L,
+        inv: L::F,
+        scale: L::F,
+        chosen: &[u16; GROUPS],
+        choice: &mut Choice<GROUPS>,
+    ) -> (L::F, L::F) {
+        let (mut inv_row, mut scale_row, mut sums) = (Row::default(), Row::default(), [Row::default(); 2]);
+        inv.store(&mut inv_row.0);
+        scale.store(&mut scale_row.0);
+        let trial = Trial { problem: self, inv: &inv_row, scale: &scale_row, chosen, choice, sums: &mut sums };
+        lanes.apart(trial);
+        (lanes.load(&sums[0].0), lanes.load(&sums[1].0))
+    }
+}
+
 #[inline(always)]
-fn choose<L: Lanes, T: OnLattice<N, GROUPS>, const N: usize, const GROUPS: usize>(
+fn choose<L: Lanes, const N: usize, const GROUPS: usize>(
     lanes: L,
     problem: &Problem<'_, N>,
     inv: L::F,
-    scale: L::F,
+    scales: &[f32; LANES],
     chosen: &[u16; GROUPS],
     choice: &mut Choice<GROUPS>,
 ) {
-    let dimensions = T::SPACE.dimensions();
+    let space = Space::of_groups(N / GROUPS);
+    let dimensions = space.dimensions();
     let (zero, one, half) = (lanes.splat(0.0), lanes.splat(1.0), lanes.splat(0.5));
-    let high = lanes.splat(T::SPACE.levels() as f32 - 1.0);
-    let mut scales = [0.0; LANES];
-    scale.store(&mut scales);
-    for group in 0..GROUPS {
+    let high = lanes.splat(space.levels() as f32 - 1.0);
+    let levels = match space {
+        Space::Ternary8 => &ODD_TERNARY,
+        Space::Octal4 => &ODD_OCTAL,
+    };
+    let groups = choice.words.iter_mut().zip(&mut choice.off).zip(chosen).enumerate();
+    for (group, ((words, off), &chosen)) in groups {
         let mut place = zero;
         let mut unit = 1.0;
         for x in &problem.x[group * dimensions..][..dimensions] {
             let level = (half * (inv * lanes.load(&x.0) - one)).nearest_int().min(high).max(zero);
             place = place + level * lanes.splat(unit);
-            unit *= T::SPACE.levels() as f32;
+            unit *= space.levels() as f32;
         }
         let mut places = [0; LANES];
         place.to_words(&mut places);
-        let mut left = chosen[group];
+        let mut left = chosen;
         while left != 0 {
             let lane = left.trailing_zeros() as usize;
             left &= left - 1;
             let spot = problem.lattice.spot(places[lane] as usize);
             let near = problem.lattice.near(spot);
-            let (first, last) = (group * dimensions, group * dimensions + dimensions);
-            let (row, start) = (first / LANES * LANES + lane, first % LANES);
-            let elements = start..start + last - first;
-            choice.words[group][lane] = if near.is_empty() {
-                choice.off[group] &= !(1 << lane);
-                u32::from(spot.word())
+            *off = *off & !(1 << lane) | u16::from(!near.is_empty()) << lane;
+            words[lane] = u32::from(if near.is_empty() {
+                spot.word()
             } else {
-                choice.off[group] |= 1 << lane;
-                let (x, roots) = (&problem.by_lane[row].0[elements.clone()], &problem.roots_by_lane[row].0[elements]);
-                let levels = match T::SPACE {
-                    Space::Ternary8 => &ODD_TERNARY,
-                    Space::Octal4 => &ODD_OCTAL,
-                };
-                u32::from(nearest(lanes, T::SPACE, near, x, roots, scales[lane], levels))
-            };
+                let first = group * dimensions;
+                let (row, start) = (first / LANES * LANES + lane, first % LANES);
+                let (x, w) = (&problem.by_lane[row].0[start..], &problem.roots_by_lane[row].0[start..]);
+                nearest(lanes, space, near, x, w, scales[lane], levels)
+            });
         }
     }
 }
@@ -337,22 +378,23 @@ fn sum4<L: Lanes>(lanes: L, costs: &[f32; 2 * LANES], mut codes: L::Codes) -> L:
 
 /// The sums of `w * x * level` and `w * level * level`.
 #[inline(always)]
-fn sums<L: Lanes, T: OnLattice<N, GROUPS>, const N: usize, const GROUPS: usize>(
+fn sums<L: Lanes, const N: usize, const GROUPS: usize>(
     lanes: L,
     problem: &Problem<'_, N>,
     words: &[[u32; LANES]; GROUPS],
 ) -> (L::F, L::F) {
-    let dimensions = T::SPACE.dimensions();
+    let space = Space::of_groups(N / GROUPS);
+    let dimensions = space.dimensions();
     let (mut sum_qx, mut sum_q2) = (lanes.splat(0.0), lanes.splat(0.0));
     let groups = problem.x.chunks_exact(dimensions).zip(problem.w.chunks_exact(dimensions)).zip(words);
     for ((x, w), words) in groups {
         let mut codes = lanes.load_codes(words);
         for (x, w) in x.iter().zip(w) {
-            let level = match T::SPACE {
+            let level = match space {
                 Space::Ternary8 => lanes.pick4(&[1.0, 3.0, 5.0, 7.0], codes),
                 Space::Octal4 => lanes.pick8(&[1.0, 3.0, 5.0, 7.0, 9.0, 11.0, 13.0, 15.0], codes),
             };
-            codes = match T::SPACE {
+            codes = match space {
                 Space::Ternary8 => codes.shift::<2>(),
                 Space::Octal4 => codes.shift::<3>(),
             };

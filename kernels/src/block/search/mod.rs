@@ -12,7 +12,7 @@ pub(super) mod splits;
 pub(super) mod symmetric;
 
 use super::half::f16_value;
-use crate::lanes::{LANES, Lanes, Vector};
+use crate::lanes::{LANES, Lanes, Row, Vector};
 
 /// Sub-blocks whose largest magnitude is below this count as zero.
 const ALL_ZERO: f32 = 1e-15;
@@ -41,12 +41,23 @@ pub(super) const GROUPS: usize = 2;
 
 /// What a search found for sixteen sub-blocks: `x` is about `scale * level - min`, and the levels of the best trial were
 /// `round(inv * (x - origin))`. Where `inv` is zero, every stored code is 0.
-#[derive(Clone, Copy)]
-pub(super) struct Fit<F> {
-    pub(super) scale: F,
-    pub(super) min: F,
-    pub(super) inv: F,
-    pub(super) origin: F,
+#[derive(Clone, Copy, Default)]
+pub(super) struct Fit {
+    pub(super) scale: Row,
+    pub(super) min: Row,
+    pub(super) inv: Row,
+    pub(super) origin: Row,
+    /// The sum of the weights.
+    pub(super) weight: Row,
+}
+
+/// Elements or weights of sixteen sub-blocks, twice.
+pub(super) type Groups<const N: usize> = [[Row; N]; GROUPS];
+
+/// Zeros.
+#[inline(always)]
+pub(super) fn empty_groups<const N: usize>() -> Groups<N> {
+    [[Row([0.0; LANES]); N]; GROUPS]
 }
 
 /// The codes that the search itself left for elements of one sub-block.

@@ -1,12 +1,29 @@
 //! The second level of a k-quant: codes for the sub-blocks' scales, one super-block a lane.
 
 use super::ALL_ZERO;
-use crate::lanes::{Lanes, Mask, Row, Vector};
+use crate::lanes::{Job, Lanes, Mask, Row, Vector};
 
-/// Codes `0 ..= high` for `x`, weighted (negative ones get what is left of their code in a byte, as in llama.cpp): eight trials around `high / max`, then single codes are moved while
-/// that helps, at most five times over. Gives the scale.
+/// Codes `0 ..= high`, weighted (negative `x` get what a byte keeps of their code, as in llama.cpp): eight trials around `high / max`, then single codes are moved while
+/// that helps, at most five times over.
+pub(in crate::block) struct Search<'a> {
+    pub(in crate::block) x: &'a [Row],
+    pub(in crate::block) w: &'a [Row],
+    pub(in crate::block) high: f32,
+    pub(in crate::block) codes: &'a mut [Row],
+    pub(in crate::block) scale: &'a mut Row,
+}
+
+impl Job for Search<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) {
+        search(lanes, self.x, self.w, self.high, self.codes).store(&mut self.scale.0);
+    }
+}
+
 #[inline(always)]
-pub(in crate::block) fn search<L: Lanes>(lanes: L, x: &[Row], w: &[Row], high: f32, codes: &mut [Row]) -> L::F {
+fn search<L: Lanes>(lanes: L, x: &[Row], w: &[Row], high: f32, codes: &mut [Row]) -> L::F {
     let (zero, one, top) = (lanes.splat(0.0), lanes.splat(1.0), lanes.splat(high));
     let mut max = zero;
     for x in x {
@@ -48,8 +65,11 @@ pub(in crate::block) fn search<L: Lanes>(lanes: L, x: &[Row], w: &[Row], high: f
             let l2_new = l2 + w * new * new;
             let better = lx.gt(zero) & l2.gt(zero) & (lx_new * lx_new * sum_l2).gt(sum_lx * sum_lx * l2_new);
             let moved = L::F::select(same, old, L::F::select(better, new, old));
-            changed |= moved.eq(old).bits() != u16::MAX;
             let stay = moved.eq(old);
+            if stay.bits() == u16::MAX {
+                continue;
+            }
+            changed = true;
             byte(lanes, moved).store(&mut code.0);
             sum_lx = L::F::select(stay, sum_lx, lx_new);
             sum_l2 = L::F::select(stay, sum_l2, l2_new);
@@ -61,16 +81,9 @@ pub(in crate::block) fn search<L: Lanes>(lanes: L, x: &[Row], w: &[Row], high: f
     for code in codes.iter_mut().take(x.len()) {
         L::F::select(nothing, zero, lanes.load(&code.0)).store(&mut code.0);
     }
-    L::F::select(sum_l2.gt(zero), sum_lx / sum_l2, zero).zero_where(nothing, zero)
+    let scale = L::F::select(sum_l2.gt(zero), sum_lx / sum_l2, zero);
+    L::F::select(nothing, zero, scale)
 }
-
-trait ZeroWhere: Vector {
-    #[inline(always)]
-    fn zero_where(self, mask: Self::Mask, zero: Self) -> Self {
-        Self::select(mask, zero, self)
-    }
-}
-impl<V: Vector> ZeroWhere for V {}
 
 /// What an integer leaves in an unsigned byte.
 #[inline(always)]
@@ -100,9 +113,9 @@ fn deviation<L: Lanes>(lanes: L, x: &[Row], w: &[Row], inv: L::F, scale: L::F, t
     sum
 }
 
-/// Codes `0 ..= high` for non-negative `x`, by the largest alone. Gives the scale.
+/// Codes `0 ..= high` for non-negative `x`, by the largest alone.
 #[inline(always)]
-pub(in crate::block) fn by_max<L: Lanes>(lanes: L, x: &[Row], high: f32, codes: &mut [Row]) -> L::F {
+pub(in crate::block) fn by_max<L: Lanes>(lanes: L, x: &[Row], high: f32, codes: &mut [Row], scale: &mut Row) {
     let (zero, top) = (lanes.splat(0.0), lanes.splat(high));
     let mut max = zero;
     for x in x {
@@ -112,5 +125,5 @@ pub(in crate::block) fn by_max<L: Lanes>(lanes: L, x: &[Row], high: f32, codes: 
     for (x, code) in x.iter().zip(codes) {
         (inv * lanes.load(&x.0)).nearest_int().store(&mut code.0);
     }
-    L::F::select(max.gt(zero), max / top, zero)
+    L::F::select(max.gt(zero), max / top, zero).store(&mut scale.0);
 }

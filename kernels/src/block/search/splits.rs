@@ -4,7 +4,7 @@
 
 use super::lattice::nearest;
 use crate::block::grid::{Lattice, Space};
-use crate::lanes::{Codes, LANES, Lanes, Mask, Row, Vector, each};
+use crate::lanes::{Codes, Job, LANES, Lanes, Mask, Row, Vector, each};
 
 /// The levels moved up.
 pub(in crate::block) const UP: [f32; 3] = [-0.875, 0.125, 1.125];
@@ -15,6 +15,18 @@ pub(in crate::block) const DOWN: [f32; 3] = [-1.125, -0.125, 0.875];
 pub(in crate::block) struct Sorted<const N: usize> {
     /// The elements' places in the sub-block.
     pub(in crate::block) order: [[u32; LANES]; N],
+}
+
+/// Sorts sixteen sub-blocks, as a function that all callers share; equal elements keep their order.
+pub(in crate::block) struct Sort<'a, const N: usize>(pub(in crate::block) &'a [Row; N]);
+
+impl<const N: usize> Job for Sort<'_, N> {
+    type Out = Sorted<N>;
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) -> Sorted<N> {
+        sort(lanes, self.0)
+    }
 }
 
 /// What the cuts gave: elements before `first` in the order are -1, from `second` on 1.
@@ -36,9 +48,9 @@ pub(in crate::block) struct Found<const GROUPS: usize> {
     pub(in crate::block) down: [u8; LANES],
 }
 
-/// Batcher's odd-even merge sort, sixteen sub-blocks at once; equal elements keep their order.
+/// Batcher's odd-even merge sort.
 #[inline(always)]
-pub(in crate::block) fn sort<L: Lanes, const N: usize>(lanes: L, x: &[Row; N]) -> Sorted<N> {
+fn sort<L: Lanes, const N: usize>(lanes: L, x: &[Row; N]) -> Sorted<N> {
     let mut values = *x;
     let mut places = [Row::default(); N];
     for (i, place) in places.iter_mut().enumerate() {
