@@ -108,15 +108,11 @@ impl<B: Block> Codec for Of<B> {
     }
 }
 
-/// Decodes block by block; each is read by value, so `bytes` may start anywhere.
+/// The blocks, read by value since `bytes` may start anywhere, and their elements' places.
 #[inline(always)]
-pub(super) fn decode_blocks<P: bytemuck::Pod, const LEN: usize>(
-    bytes: &[u8],
-    out: &mut [f32],
-    decode: impl Fn(P, &mut [f32; LEN]),
-) {
-    let blocks = bytes.chunks_exact(size_of::<P>());
-    for (block, out) in blocks.zip(out.as_chunks_mut::<LEN>().0) {
-        decode(bytemuck::pod_read_unaligned(block), out);
-    }
+pub(super) fn blocks<'a, P: bytemuck::Pod, const LEN: usize>(
+    bytes: &'a [u8],
+    out: &'a mut [f32],
+) -> impl Iterator<Item = (P, &'a mut [f32; LEN])> {
+    bytes.chunks_exact(size_of::<P>()).map(bytemuck::pod_read_unaligned).zip(out.as_chunks_mut::<LEN>().0)
 }

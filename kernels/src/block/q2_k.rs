@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::codec::{Block, Input, decode_blocks};
+use super::codec::{Block, Input, blocks};
 use super::half::f16_value;
 use super::search::affine::{self, Trials};
 use super::search::{Fit, GROUPS, Groups, Levels};
@@ -37,17 +37,19 @@ impl Block for Q2K {
 
     #[inline(always)]
     fn decode<L: Lanes>(_: L, bytes: &[u8], out: &mut [f32]) {
-        decode_blocks(bytes, out, |block: Layout, out: &mut [f32; SUPER]| {
+        for (block, out) in blocks::<Layout, SUPER>(bytes, out) {
             let (d, dmin) = (f16_value(block.d), f16_value(block.dmin));
-            for (j, (out, scale)) in out.as_chunks_mut::<16>().0.iter_mut().zip(block.scales).enumerate() {
-                let (step, min) = (d * f32::from(scale & 15), dmin * f32::from(scale >> 4));
-                let (half, shift) = (j / 8, j % 8 / 2 * 2);
-                let codes = &block.codes[half * 32 + j % 2 * 16..][..16];
-                for (out, code) in out.iter_mut().zip(codes) {
-                    *out = step * f32::from(code >> shift & 3) - min;
+            let scales = block.scales.as_chunks::<2>().0;
+            for ((i, out), scales) in out.as_chunks_mut::<32>().0.iter_mut().enumerate().zip(scales) {
+                let packed = &block.codes.as_chunks::<32>().0[i / 4];
+                let codes: [u8; 32] = each(|l| packed[l] >> (i % 4 * 2) & 3);
+                let subs = out.as_chunks_mut::<16>().0.iter_mut().zip(codes.as_chunks::<16>().0);
+                for ((out, codes), scale) in subs.zip(scales) {
+                    let (step, min) = (d * f32::from(scale & 15), dmin * f32::from(scale >> 4));
+                    *out = each(|l| step * f32::from(codes[l]) - min);
                 }
             }
-        });
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::codec::{Block, Input, decode_blocks};
+use super::codec::{Block, Input, blocks};
 use super::half::{f16_bits, f16_value};
 use super::search::{Fit, GROUPS, Groups, Levels, descent, nearest_codes, step, symmetric};
 use super::super_block::{Codes, Fits, SUPER, Searched, column, encode, pack_bits, pack_two_bits};
@@ -44,7 +44,7 @@ impl Block for Q3K {
 
     #[inline(always)]
     fn decode<L: Lanes>(_: L, bytes: &[u8], out: &mut [f32]) {
-        decode_blocks(bytes, out, |block: Layout, out: &mut [f32; SUPER]| {
+        for (block, out) in blocks::<Layout, SUPER>(bytes, out) {
             let d = f16_value(block.d);
             for (j, out) in out.as_chunks_mut::<16>().0.iter_mut().enumerate() {
                 let step = d * f32::from(unpack_scale(&block.scales, j));
@@ -56,7 +56,7 @@ impl Block for Q3K {
                     *out = step * f32::from(code as i8 - 4);
                 }
             }
-        });
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::codec::{Block, Input, decode_blocks};
+use super::codec::{Block, Input, blocks};
 use super::half::{f16_bits, f16_value};
 use super::search::affine::{self, Trials};
 use super::search::{Fit, GROUPS, Groups, Levels};
@@ -47,11 +47,11 @@ impl Block for Q4_1 {
 
     #[inline(always)]
     fn decode<L: Lanes>(_: L, bytes: &[u8], out: &mut [f32]) {
-        decode_blocks(bytes, out, |block: Layout, out: &mut [f32; LEN]| {
+        for (block, out) in blocks::<Layout, LEN>(bytes, out) {
             let (d, min) = (f16_value(block.d), f16_value(block.min));
             let codes = unpack(&block.codes, [0; 4]);
             *out = each(|j| f32::from(codes[j]) * d + min);
-        });
+        }
     }
 }
 

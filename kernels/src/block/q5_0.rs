@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::codec::{Block, Input, decode_blocks};
+use super::codec::{Block, Input, blocks};
 use super::half::{f16_bits, f16_value};
 use super::search::symmetric;
 use super::search::{Fit, GROUPS, Groups, Levels};
@@ -47,11 +47,11 @@ impl Block for Q5_0 {
 
     #[inline(always)]
     fn decode<L: Lanes>(_: L, bytes: &[u8], out: &mut [f32]) {
-        decode_blocks(bytes, out, |block: Layout, out: &mut [f32; LEN]| {
+        for (block, out) in blocks::<Layout, LEN>(bytes, out) {
             let d = f16_value(block.d);
             let codes = unpack(&block.codes, block.fifth);
             *out = each(|j| f32::from(codes[j] as i8 - 16) * d);
-        });
+        }
     }
 }
 

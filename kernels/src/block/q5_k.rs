@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::codec::{Block, Input, decode_blocks};
+use super::codec::{Block, Input, blocks};
 use super::half::f16_value;
 use super::k_scales;
 use super::search::affine::{self, Trials};
@@ -40,21 +40,18 @@ impl Block for Q5K {
 
     #[inline(always)]
     fn decode<L: Lanes>(_: L, bytes: &[u8], out: &mut [f32]) {
-        decode_blocks(bytes, out, |block: Layout, out: &mut [f32; SUPER]| {
+        for (block, out) in blocks::<Layout, SUPER>(bytes, out) {
             let (d, dmin) = (f16_value(block.d), f16_value(block.dmin));
-            for (i, (out, codes)) in
-                out.as_chunks_mut::<64>().0.iter_mut().zip(block.codes.as_chunks::<32>().0).enumerate()
-            {
-                let (low, high) = out.split_at_mut(32);
-                for (j, out, shift) in [(2 * i, low, 0), (2 * i + 1, high, 4)] {
-                    let (scale, min) = k_scales::unpack(&block.scales, j);
-                    let (step, min) = (d * f32::from(scale), dmin * f32::from(min));
-                    for ((out, code), high) in out.iter_mut().zip(codes).zip(&block.high) {
-                        *out = step * f32::from(code >> shift & 15 | (high >> j & 1) << 4) - min;
-                    }
+            for (j, out) in out.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+                let (scale, min) = k_scales::unpack(&block.scales, j);
+                let (step, min) = (d * f32::from(scale), dmin * f32::from(min));
+                let codes = &block.codes.as_chunks::<32>().0[j / 2];
+                let shift = j % 2 * 4;
+                for ((out, code), high) in out.iter_mut().zip(codes).zip(&block.high) {
+                    *out = step * f32::from(code >> shift & 15 | (high >> j & 1) << 4) - min;
                 }
             }
-        });
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::codec::{Block, Input, decode_blocks};
+use super::codec::{Block, Input, blocks};
 use super::half::{f16_bits, f16_value};
 use super::search::{Fit, GROUPS, Groups, Levels, step, symmetric};
 use super::super_block::{Codes, Fits, SUPER, Searched, encode};
@@ -39,20 +39,22 @@ impl Block for Q6K {
 
     #[inline(always)]
     fn decode<L: Lanes>(_: L, bytes: &[u8], out: &mut [f32]) {
-        decode_blocks(bytes, out, |block: Layout, out: &mut [f32; SUPER]| {
+        for (block, out) in blocks::<Layout, SUPER>(bytes, out) {
             let d = f16_value(block.d);
-            for (j, out) in out.as_chunks_mut::<16>().0.iter_mut().enumerate() {
-                let step = d * f32::from(block.scales[j]);
+            let scales = block.scales.as_chunks::<2>().0;
+            for ((i, out), scales) in out.as_chunks_mut::<32>().0.iter_mut().enumerate().zip(scales) {
                 // Of each half: quarters 0, 1 are low nibbles, 2, 3 high ones; bits of one byte serve all four.
-                let (half, quarter, at) = (j / 8, j % 8 / 2, j % 2 * 16);
-                let low = &block.low[half * 64 + quarter % 2 * 32 + at..][..16];
-                let high = &block.high[half * 32 + at..][..16];
-                for ((out, low), high) in out.iter_mut().zip(low).zip(high) {
-                    let code = low >> (quarter / 2 * 4) & 15 | (high >> (quarter * 2) & 3) << 4;
-                    *out = step * f32::from(code as i8 - 32);
+                let (half, quarter) = (i / 4, i % 4);
+                let low = &block.low.as_chunks::<32>().0[half * 2 + quarter % 2];
+                let high = &block.high.as_chunks::<32>().0[half];
+                let codes: [u8; 32] = each(|l| low[l] >> (quarter / 2 * 4) & 15 | (high[l] >> (quarter * 2) & 3) << 4);
+                let subs = out.as_chunks_mut::<16>().0.iter_mut().zip(codes.as_chunks::<16>().0);
+                for ((out, codes), scale) in subs.zip(scales) {
+                    let step = d * f32::from(*scale);
+                    *out = each(|l| step * f32::from(codes[l] as i8 - 32));
                 }
             }
-        });
+        }
     }
 }
 

@@ -86,8 +86,18 @@ pub(super) fn pack_fifth_bits(codes: &Codes) -> [u8; 4] {
 /// The codes of a block with packed nibbles and, for five-bit types, packed fifth bits.
 #[inline(always)]
 pub(super) fn unpack(nibbles: &[u8; 16], fifth: [u8; 4]) -> Codes {
-    let fifth = u32::from_le_bytes(fifth);
-    each(|j| nibbles[j % 16] >> (j / 16 * 4) & 15 | ((fifth >> j & 1) as u8) << 4)
+    let mut codes = [0; LEN];
+    let (low, high) = codes.split_at_mut(LANES);
+    for ((low, high), both) in low.iter_mut().zip(high).zip(nibbles) {
+        (*low, *high) = (both & 15, both >> 4);
+    }
+    for (codes, bits) in codes.as_chunks_mut::<8>().0.iter_mut().zip(fifth) {
+        // Each byte of the product has the eight bits; the mask leaves bit `j` of byte `j`, the sum carries it to bit 7.
+        let spread = u64::from(bits).wrapping_mul(0x0101_0101_0101_0101) & 0x8040_2010_0804_0201;
+        let fifth = (spread + 0x7f7f_7f7f_7f7f_7f7f) >> 3 & 0x1010_1010_1010_1010;
+        *codes = (u64::from_le_bytes(*codes) | fifth).to_le_bytes();
+    }
+    codes
 }
 
 /// A type of this family, as importance-weighted encoding sees it.
