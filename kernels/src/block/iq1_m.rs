@@ -3,7 +3,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::codec::{Block, Input, decode_blocks};
+use super::codec::{Block, Input, blocks};
 use super::grid::IQ1;
 use super::half::{f16_bits, f16_value};
 use super::search::splits::{Best, Cuts, DOWN, Found, Sort, Sorted, UP, largest, levels_of, settle};
@@ -42,7 +42,7 @@ impl Block for Iq1M {
 
     #[inline(always)]
     fn decode<L: Lanes>(_: L, bytes: &[u8], out: &mut [f32]) {
-        decode_blocks(bytes, out, |block: Layout, out: &mut [f32; SUPER]| {
+        for (block, out) in blocks::<Layout, SUPER>(bytes, out) {
             let d = block.scales.iter().enumerate().fold(0, |d, (i, packed)| d | packed >> 12 << (4 * i));
             let d = f16_value(d);
             for (l, out) in out.as_chunks_mut::<8>().0.iter_mut().enumerate() {
@@ -53,7 +53,7 @@ impl Block for Iq1M {
                 let point = &IQ1[usize::from(block.points[j][half]) | usize::from(high & 7) << 8];
                 *out = each(|i| step * (f32::from(point[i]) + moved));
             }
-        });
+        }
     }
 }
 

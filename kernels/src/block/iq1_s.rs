@@ -3,7 +3,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::codec::{Block, Input, decode_blocks};
+use super::codec::{Block, Input, blocks};
 use super::grid::IQ1;
 use super::half::{f16_bits, f16_value};
 use super::search::splits::{Best, Cuts, DOWN, Sort, UP, largest, settle};
@@ -42,7 +42,7 @@ impl Block for Iq1S {
 
     #[inline(always)]
     fn decode<L: Lanes>(_: L, bytes: &[u8], out: &mut [f32]) {
-        decode_blocks(bytes, out, |block: Layout, out: &mut [f32; SUPER]| {
+        for (block, out) in blocks::<Layout, SUPER>(bytes, out) {
             let d = f16_value(block.d);
             for ((out, points), high) in out.as_chunks_mut::<LEN>().0.iter_mut().zip(&block.points).zip(block.high) {
                 let step = d * f32::from(2 * (high >> 12 & 7) + 1);
@@ -52,7 +52,7 @@ impl Block for Iq1S {
                     *out = each(|i| step * (f32::from(point[i]) + moved));
                 }
             }
-        });
+        }
     }
 }
 

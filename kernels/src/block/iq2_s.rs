@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::codec::{Block, Input, decode_blocks};
+use super::codec::{Block, Input, blocks};
 use super::grid::{IQ2_S, Lattice};
 use super::half::{f16_bits, f16_value};
 use super::search::lattice::{OnLattice, Refine, search};
@@ -44,7 +44,7 @@ impl Block for Iq2S {
 
     #[inline(always)]
     fn decode<L: Lanes>(_: L, bytes: &[u8], out: &mut [f32]) {
-        decode_blocks(bytes, out, |block: Layout, out: &mut [f32; SUPER]| {
+        for (block, out) in blocks::<Layout, SUPER>(bytes, out) {
             let d = f16_value(block.d);
             for (l, out) in out.as_chunks_mut::<8>().0.iter_mut().enumerate() {
                 let scale = block.scales[l / 4] >> (l % 4 / 2 * 4) & 15;
@@ -53,7 +53,7 @@ impl Block for Iq2S {
                 let (point, signs) = (&IQ2_S[usize::from(block.points[l]) | high << 8], block.signs[l]);
                 *out = each(|i| signed(step * f32::from(point[i]), signs, i));
             }
-        });
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::codec::{Block, Input, decode_blocks};
+use super::codec::{Block, Input, blocks};
 use super::grid::{IQ2_XS, Lattice};
 use super::half::{f16_bits, f16_value};
 use super::search::lattice::{OnLattice, Refine, search};
@@ -42,7 +42,7 @@ impl Block for Iq2Xs {
 
     #[inline(always)]
     fn decode<L: Lanes>(_: L, bytes: &[u8], out: &mut [f32]) {
-        decode_blocks(bytes, out, |block: Layout, out: &mut [f32; SUPER]| {
+        for (block, out) in blocks::<Layout, SUPER>(bytes, out) {
             let d = f16_value(block.d);
             for (l, (out, packed)) in out.as_chunks_mut::<8>().0.iter_mut().zip(block.points).enumerate() {
                 let scale = block.scales[l / 4] >> (l % 4 / 2 * 4) & 15;
@@ -50,7 +50,7 @@ impl Block for Iq2Xs {
                 let (point, signs) = (&IQ2_XS[usize::from(packed & 511)], complete((packed >> 9) as u8));
                 *out = each(|i| signed(step * f32::from(point[i]), signs, i));
             }
-        });
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::codec::{Block, Input, decode_blocks};
+use super::codec::{Block, Input, blocks};
 use super::grid::{IQ2_XXS, Lattice};
 use super::half::{f16_bits, f16_value};
 use super::search::lattice::{OnLattice, Refine, search};
@@ -47,7 +47,7 @@ impl Block for Iq2Xxs {
 
     #[inline(always)]
     fn decode<L: Lanes>(_: L, bytes: &[u8], out: &mut [f32]) {
-        decode_blocks(bytes, out, |block: Layout, out: &mut [f32; SUPER]| {
+        for (block, out) in blocks::<Layout, SUPER>(bytes, out) {
             let d = f16_value(block.d);
             for (out, sub) in out.as_chunks_mut::<LEN>().0.iter_mut().zip(&block.subs) {
                 let packed = u32::from_le_bytes(sub.signs_and_scale);
@@ -57,7 +57,7 @@ impl Block for Iq2Xxs {
                     *out = each(|i| signed(step * f32::from(point[i]), signs, i));
                 }
             }
-        });
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::codec::{Block, Input, decode_blocks};
+use super::codec::{Block, Input, blocks};
 use super::grid::{IQ3_S, Lattice};
 use super::half::{f16_bits, f16_value};
 use super::search::lattice::{OnLattice, Refine, search};
@@ -44,7 +44,7 @@ impl Block for Iq3S {
 
     #[inline(always)]
     fn decode<L: Lanes>(_: L, bytes: &[u8], out: &mut [f32]) {
-        decode_blocks(bytes, out, |block: Layout, out: &mut [f32; SUPER]| {
+        for (block, out) in blocks::<Layout, SUPER>(bytes, out) {
             let d = f16_value(block.d);
             for (j, out) in out.as_chunks_mut::<LEN>().0.iter_mut().enumerate() {
                 let step = d * (1.0 + 2.0 * f32::from(block.scales[j / 2] >> (j % 2 * 4) & 15));
@@ -55,7 +55,7 @@ impl Block for Iq3S {
                     *out = each(|i| signed(step * f32::from(point[i]), signs, i));
                 }
             }
-        });
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::codec::{Block, Input, decode_blocks};
+use super::codec::{Block, Input, blocks};
 use super::grid::{IQ3_XXS, Lattice};
 use super::half::{f16_bits, f16_value};
 use super::search::lattice::{OnLattice, Refine, search};
@@ -40,7 +40,7 @@ impl Block for Iq3Xxs {
 
     #[inline(always)]
     fn decode<L: Lanes>(_: L, bytes: &[u8], out: &mut [f32]) {
-        decode_blocks(bytes, out, |block: Layout, out: &mut [f32; SUPER]| {
+        for (block, out) in blocks::<Layout, SUPER>(bytes, out) {
             let d = f16_value(block.d);
             let subs = out.as_chunks_mut::<LEN>().0.iter_mut().zip(&block.points).zip(block.signs_and_scales);
             for ((out, points), packed) in subs {
@@ -52,7 +52,7 @@ impl Block for Iq3Xxs {
                     *out = each(|i| signed(step * f32::from(point[i]), signs, i));
                 }
             }
-        });
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::codec::{Block, Input, decode_blocks};
+use super::codec::{Block, Input, blocks};
 use super::half::{f16_bits, f16_value};
 use super::search::nonlinear::{LEVELS, codes, search};
 use super::small::{Codes, LEN, halves, inverse, joined, pack_nibbles, unpack};
@@ -54,11 +54,11 @@ impl Block for Iq4Nl {
 
     #[inline(always)]
     fn decode<L: Lanes>(_: L, bytes: &[u8], out: &mut [f32]) {
-        decode_blocks(bytes, out, |block: Layout, out: &mut [f32; LEN]| {
+        for (block, out) in blocks::<Layout, LEN>(bytes, out) {
             let d = f16_value(block.d);
             let codes = unpack(&block.codes, [0; 4]);
             *out = each(|j| d * f32::from(LEVELS[usize::from(codes[j])]));
-        });
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::codec::{Block, Input, decode_blocks};
+use super::codec::{Block, Input, blocks};
 use super::half::{f16_bits, f16_value};
 use super::iq4_nl::nearest;
 use super::search::nonlinear::{LEVELS, search};
@@ -40,7 +40,7 @@ impl Block for Iq4Xs {
 
     #[inline(always)]
     fn decode<L: Lanes>(_: L, bytes: &[u8], out: &mut [f32]) {
-        decode_blocks(bytes, out, |block: Layout, out: &mut [f32; SUPER]| {
+        for (block, out) in blocks::<Layout, SUPER>(bytes, out) {
             let d = f16_value(block.d);
             for (i, (out, codes)) in out.as_chunks_mut::<LEN>().0.iter_mut().zip(&block.codes).enumerate() {
                 let low = block.scales_low[i / 2] >> (i % 2 * 4) & 15;
@@ -49,7 +49,7 @@ impl Block for Iq4Xs {
                 let codes = unpack(codes, [0; 4]);
                 *out = each(|j| step * f32::from(LEVELS[usize::from(codes[j])]));
             }
-        });
+        }
     }
 }
 

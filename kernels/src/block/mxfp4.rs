@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::codec::{Block, Input, decode_blocks};
+use super::codec::{Block, Input, blocks};
 use super::fp4::{VALUES, codes, largest};
 use super::small::{LEN, halves, joined, pack_nibbles, unpack};
 use crate::lanes::{Lanes, each};
@@ -41,11 +41,11 @@ impl Block for Mxfp4 {
 
     #[inline(always)]
     fn decode<L: Lanes>(_: L, bytes: &[u8], out: &mut [f32]) {
-        decode_blocks(bytes, out, |block: Layout, out: &mut [f32; LEN]| {
+        for (block, out) in blocks::<Layout, LEN>(bytes, out) {
             let d = half_scale(block.exponent);
             let codes = unpack(&block.codes, [0; 4]);
             *out = each(|j| f32::from(VALUES[usize::from(codes[j])]) * d);
-        });
+        }
     }
 }
 

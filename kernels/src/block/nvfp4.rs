@@ -4,7 +4,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::codec::{Block, Input, decode_blocks};
+use super::codec::{Block, Input, blocks};
 use super::fp4::{VALUES, codes, largest};
 use crate::lanes::{LANES, Lanes, each};
 
@@ -47,13 +47,13 @@ impl Block for Nvfp4 {
 
     #[inline(always)]
     fn decode<L: Lanes>(_: L, bytes: &[u8], out: &mut [f32]) {
-        decode_blocks(bytes, out, |block: Layout, out: &mut [f32; LEN]| {
+        for (block, out) in blocks::<Layout, LEN>(bytes, out) {
             let subs = out.as_chunks_mut::<16>().0.iter_mut().zip(&block.codes).zip(block.scales);
             for ((out, codes), scale) in subs {
                 let d = half_value(scale);
                 *out = each(|j| f32::from(VALUES[usize::from(codes[j % 8] >> (j / 8 * 4) & 15)]) * d);
             }
-        });
+        }
     }
 }
 

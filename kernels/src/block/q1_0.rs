@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::codec::{Block, Input, decode_blocks};
+use super::codec::{Block, Input, blocks};
 use super::half::{f16_bits, f16_value};
 use super::weights::transposed;
 use crate::lanes::{LANES, Lanes, Mask, Row, Vector, each};
@@ -46,12 +46,12 @@ impl Block for Q1_0 {
 
     #[inline(always)]
     fn decode<L: Lanes>(_: L, bytes: &[u8], out: &mut [f32]) {
-        decode_blocks(bytes, out, |block: Layout, out: &mut [f32; LEN]| {
+        for (block, out) in blocks::<Layout, LEN>(bytes, out) {
             let d = f16_value(block.d);
             for (out, signs) in out.as_chunks_mut::<8>().0.iter_mut().zip(block.signs) {
                 *out = each(|j| if signs >> j & 1 == 1 { d } else { -d });
             }
-        });
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::codec::{Block, Input, decode_blocks};
+use super::codec::{Block, Input, blocks};
 use super::half::{f16_bits, f16_value};
 use super::ternary::{codes, inverse, largest};
 use crate::lanes::{Lanes, each};
@@ -48,11 +48,11 @@ impl Block for Q2_0 {
 
     #[inline(always)]
     fn decode<L: Lanes>(_: L, bytes: &[u8], out: &mut [f32]) {
-        decode_blocks(bytes, out, |block: Layout, out: &mut [f32; LEN]| {
+        for (block, out) in blocks::<Layout, LEN>(bytes, out) {
             let d = f16_value(block.d);
             for (out, codes) in out.as_chunks_mut::<4>().0.iter_mut().zip(block.codes) {
                 *out = each(|j| f32::from((codes >> (2 * j) & 3) as i8 - 1) * d);
             }
-        });
+        }
     }
 }

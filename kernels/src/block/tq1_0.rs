@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::codec::{Block, Input, decode_blocks};
+use super::codec::{Block, Input, blocks};
 use super::half::{f16_bits, f16_value};
 use super::super_block::SUPER;
 use super::ternary::{codes, inverse, largest};
@@ -46,14 +46,14 @@ impl Block for Tq1_0 {
 
     #[inline(always)]
     fn decode<L: Lanes>(_: L, bytes: &[u8], out: &mut [f32]) {
-        decode_blocks(bytes, out, |block: Layout, out: &mut [f32; SUPER]| {
+        for (block, out) in blocks::<Layout, SUPER>(bytes, out) {
             let d = f16_value(block.d);
             let (wide, rest) = out.split_at_mut(160);
             let (narrow, last) = rest.split_at_mut(80);
             unpack(&block.wide, d, wide);
             unpack(&block.narrow, d, narrow);
             unpack(&block.last, d, last);
-        });
+        }
     }
 }
 

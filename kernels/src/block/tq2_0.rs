@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::codec::{Block, Input, decode_blocks};
+use super::codec::{Block, Input, blocks};
 use super::half::{f16_bits, f16_value};
 use super::super_block::{SUPER, pack_two_bits};
 use super::ternary::{codes, inverse, largest};
@@ -39,7 +39,7 @@ impl Block for Tq2_0 {
 
     #[inline(always)]
     fn decode<L: Lanes>(_: L, bytes: &[u8], out: &mut [f32]) {
-        decode_blocks(bytes, out, |block: Layout, out: &mut [f32; SUPER]| {
+        for (block, out) in blocks::<Layout, SUPER>(bytes, out) {
             let d = f16_value(block.d);
             for (i, out) in out.as_chunks_mut::<32>().0.iter_mut().enumerate() {
                 let (codes, shift) = (&block.codes[i / 4 * 32..][..32], i % 4 * 2);
@@ -47,6 +47,6 @@ impl Block for Tq2_0 {
                     *out = f32::from((code >> shift & 3) as i8 - 1) * d;
                 }
             }
-        });
+        }
     }
 }
