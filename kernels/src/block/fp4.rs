@@ -8,7 +8,11 @@ pub(super) const VALUES: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4,
 /// The largest magnitude.
 #[inline(always)]
 pub(super) fn largest<L: Lanes>(x: &[L::F]) -> f32 {
-    x.iter().skip(1).fold(x[0].abs(), |max, x| max.max(x.abs())).reduce_max()
+    let mut max = x[0].abs();
+    for x in &x[1..] {
+        max = max.max(x.abs());
+    }
+    max.reduce_max()
 }
 
 /// The nearest codes, the first of equals. `d` is half the scale, a number of few bits; `size` is the largest magnitude.

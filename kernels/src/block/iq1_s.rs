@@ -81,14 +81,13 @@ impl Unit<LEN> for Iq1S {
     }
 }
 
-/// What one pair of cuts costs is put together from sums up to each cut.
+/// The sums before a cut, and what the elements behind it cost.
 #[derive(Clone, Copy, Default)]
 struct Part {
-    /// Sums of `w * x` and `w` before the cut.
+    /// Sums of `w * x` and `w`.
     x: Row,
     w: Row,
-    /// The first level's share of the two sums, with the cut as its end, and the last level's, with it as its start.
-    before: [[Row; 2]; 2],
+    /// The last level's share of the sums of `w * level * x` and `w * level * level`, moved up and down.
     after: [[Row; 2]; 2],
 }
 
@@ -104,31 +103,27 @@ fn cut<L: Lanes>(lanes: L, x: &[Row; LEN], w: &[Row; LEN]) -> Cuts<L::F> {
         sum_w.store(&mut parts[i + 1].w.0);
     }
     for part in &mut parts {
-        let (x, w) = (lanes.load(&part.x.0), lanes.load(&part.w.0));
-        for (move_, levels) in [UP, DOWN].into_iter().enumerate() {
-            let (first, last) = (lanes.splat(levels[0]), lanes.splat(levels[2]));
-            (x * first).store(&mut part.before[move_][0].0);
-            (w * first * first).store(&mut part.before[move_][1].0);
-            ((sum_x - x) * last).store(&mut part.after[move_][0].0);
-            ((sum_w - w) * last * last).store(&mut part.after[move_][1].0);
+        let (x, w) = (sum_x - lanes.load(&part.x.0), sum_w - lanes.load(&part.w.0));
+        for (levels, after) in [UP, DOWN].iter().zip(&mut part.after) {
+            let last = lanes.splat(levels[2]);
+            (x * last).store(&mut after[0].0);
+            (w * last * last).store(&mut after[1].0);
         }
     }
 
+    let (first_up, first_down) = (lanes.splat(UP[0]), lanes.splat(DOWN[0]));
     let eighth = lanes.splat(0.125);
-    let load = |row: &Row| lanes.load(&row.0);
     let mut best = Best::none(lanes);
-    for i in 0..=LEN {
-        let from = &parts[i];
-        let (x, w) = (load(&from.x), load(&from.w));
-        let ([up_x, up_w], [down_x, down_w]) = (
-            [load(&from.before[0][0]), load(&from.before[0][1])],
-            [load(&from.before[1][0]), load(&from.before[1][1])],
-        );
+    for (i, from) in parts.iter().enumerate() {
+        let (x, w) = (lanes.load(&from.x.0), lanes.load(&from.w.0));
+        let (up_x, up_w) = (x * first_up, w * first_up * first_up);
+        let (down_x, down_w) = (x * first_down, w * first_down * first_down);
         for (j, to) in parts.iter().enumerate().skip(i) {
-            let middle_x = (load(&to.x) - x) * eighth;
-            let middle_w = (load(&to.w) - w) * eighth * eighth;
-            let up = (up_x + middle_x + load(&to.after[0][0]), up_w + middle_w + load(&to.after[0][1]));
-            let down = (down_x - middle_x + load(&to.after[1][0]), down_w + middle_w + load(&to.after[1][1]));
+            let [[last_up_x, last_up_w], [last_down_x, last_down_w]] = &to.after;
+            let middle_x = (lanes.load(&to.x.0) - x) * eighth;
+            let middle_w = (lanes.load(&to.w.0) - w) * eighth * eighth;
+            let up = (up_x + middle_x + lanes.load(&last_up_x.0), up_w + middle_w + lanes.load(&last_up_w.0));
+            let down = (down_x - middle_x + lanes.load(&last_down_x.0), down_w + middle_w + lanes.load(&last_down_w.0));
             if (best.rivals(up.0, up.1) | best.rivals(down.0, down.1)).any() {
                 best.offer(lanes, up, (i, j), 0);
                 best.offer(lanes, down, (i, j), 3);

@@ -66,7 +66,10 @@ fn mean_magnitudes<L: Lanes>(lanes: L, values: &[f32]) -> [f32; LANES] {
         padded[..values.len()].copy_from_slice(values);
         transposed(lanes, &padded, &mut x);
     }
-    let sum = x.iter().fold(lanes.splat(0.0), |sum, x| sum + lanes.load(&x.0).abs());
+    let mut sum = lanes.splat(0.0);
+    for x in &x {
+        sum = sum + lanes.load(&x.0).abs();
+    }
     let mut means = [0.0; LANES];
     (sum / lanes.splat(LEN as f32)).store(&mut means);
     means

@@ -8,7 +8,12 @@ const BELOW_HALF: f32 = 0.49999997;
 /// The largest magnitude.
 #[inline(always)]
 pub(super) fn largest<L: Lanes, const N: usize>(lanes: L, x: &[f32; N]) -> f32 {
-    x.as_chunks().0.iter().fold(lanes.splat(0.0), |max, x| lanes.load(x).abs().max(max)).reduce_max()
+    // A loop, not a fold: closures may end up outside the function compiled for the instruction set.
+    let mut max = lanes.splat(0.0);
+    for x in x.as_chunks().0 {
+        max = lanes.load(x).abs().max(max);
+    }
+    max.reduce_max()
 }
 
 /// What scales to -1 ..= 1: `1 / d`, or 0 for 0. Infinite for the least subnormals.

@@ -67,7 +67,7 @@ fn pack<const N: usize>(codes: &[u8]) -> [u8; N] {
         }
     }
     // Rounded up, so that cutting gives the digits back.
-    each(|m| ((digits[m] * 256 + 242) / 243) as u8)
+    each(|m| (digits[m] * 256).div_ceil(243) as u8)
 }
 
 /// Unpacks as many runs as `out` has room for.

@@ -1,8 +1,8 @@
 //! The points of the lattices, a code word each: element `i`'s level in bits `2 * i ..` (eight elements, three levels) or
 //! `3 * i ..` (four elements, eight levels).
 //!
-//! Found by Iwan Kawrakow for llama.cpp as the points that weights of real models fall on most; the order is the index that
-//! files store. The tests compare every point with llama.cpp's decoder.
+//! llama.cpp's tables (the `kgrid` ones of ggml-quants.c), in the order of the indices that files store. The tests decode
+//! every point with llama.cpp too.
 
 pub(super) static IQ2_XXS: [u16; 256] = [
     0, 2, 5, 8, 10, 17, 20, 32, 34, 40, 42, 65, 68, 80, 88, 97, 100, 128, 130, 138, 162, 257, 260, 272, 277, 320, 388,

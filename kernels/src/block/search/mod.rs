@@ -6,6 +6,7 @@
 pub(super) mod affine;
 pub(super) mod descent;
 pub(super) mod lattice;
+mod nearest;
 pub(super) mod nonlinear;
 pub(super) mod scales;
 pub(super) mod splits;

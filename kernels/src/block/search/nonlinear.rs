@@ -10,7 +10,7 @@ pub(in crate::block) const LEVELS: [i8; 16] =
 
 /// From here on level `i + 1` is nearer than level `i`.
 const fn border(i: usize) -> f32 {
-    (LEVELS[i] as f32 + LEVELS[i + 1] as f32) / 2.0
+    0.5 * (LEVELS[i] as f32 + LEVELS[i + 1] as f32)
 }
 
 /// The borders to compare with, by the answers so far: a bit is set where the number was below.

@@ -2,7 +2,7 @@
 //!
 //! Sorted elements are cut in two places; all pairs of cuts are tried. Then every eight elements take a lattice point.
 
-use super::lattice::nearest;
+use super::nearest::nearest;
 use crate::block::grid::{Lattice, Space};
 use crate::lanes::{Codes, Job, LANES, Lanes, Mask, Row, Vector, each};
 
@@ -150,7 +150,11 @@ impl<F: Vector> Best<F> {
 /// The largest magnitude in each lane.
 #[inline(always)]
 pub(in crate::block) fn largest<L: Lanes>(lanes: L, x: &[Row]) -> L::F {
-    x.iter().skip(1).fold(lanes.load(&x[0].0).abs(), |max, x| max.max(lanes.load(&x.0).abs()))
+    let mut max = lanes.load(&x[0].0).abs();
+    for x in &x[1..] {
+        max = max.max(lanes.load(&x.0).abs());
+    }
+    max
 }
 
 /// Lattice points for the cuts, and the scale that suits them. `nothing` are the lanes that count as zero anyway.
@@ -167,12 +171,11 @@ pub(in crate::block) fn settle<L: Lanes, const N: usize, const GROUPS: usize>(
     let alive = !(nothing | cuts.down.lt(zero)).bits();
     let negative = cuts.scale.lt(zero).bits();
     let scale = L::F::select(cuts.scale.lt(zero), cuts.scale.neg(), cuts.scale);
-    let stored = |v: L::F| {
-        let mut row = [0.0; LANES];
-        v.store(&mut row);
-        row
-    };
-    let (scales, firsts, seconds, downs) = (stored(scale), stored(cuts.first), stored(cuts.second), stored(cuts.down));
+    let mut rows = [[0.0; LANES]; 4];
+    for (row, v) in rows.iter_mut().zip([scale, cuts.first, cuts.second, cuts.down]) {
+        v.store(row);
+    }
+    let [scales, firsts, seconds, downs] = rows;
 
     let lattice = Lattice::iq1();
     let mut found = Found { scales, points: [[0; LANES]; GROUPS], down: [0; LANES] };
