@@ -2,10 +2,12 @@
 //!
 //! The way of the data: a [`checkpoint`] is what the user brought; its architecture in [`model`] says which tensors the
 //! release has and where each comes from; [`plan`] decides every type and size without reading a weight; [`run`] does
-//! what the plan says.
+//! what the plan says. What came out is held against the original by [`verify`].
 
 pub mod checkpoint;
 pub mod model;
+pub mod modelfile;
 pub mod plan;
 pub mod run;
 pub mod text;
+pub mod verify;

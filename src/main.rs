@@ -1,3 +1,7 @@
-//! The `planish` command.
+//! The `planish` command: what was typed becomes a job of the library.
 
-fn main() {}
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

@@ -4,9 +4,10 @@
 //! and `PLANISH_ISA=scalar|avx2|avx512` overrides it so that tests run every path.
 
 pub mod block;
+pub mod cpu;
 mod finite;
 mod isa;
 mod lanes;
 
-pub use finite::first_non_finite;
+pub use finite::{first_beyond, first_non_finite};
 pub use isa::Isa;

@@ -1,1 +1,12 @@
-//! Doing what a plan says.
+//! Doing what a plan says: read a band of rows, encode it, write it at its place.
+
+mod error;
+pub mod executor;
+mod gather;
+mod memory;
+mod quantize;
+
+pub use error::{Error, Result};
+pub use gather::{Scratch, Weight};
+pub use memory::PeakAnon;
+pub use quantize::{Outcome, Run, buffer_bytes, check_room, quantize};

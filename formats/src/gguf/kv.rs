@@ -1,5 +1,87 @@
 //! The key-value section: typed values under unique keys, in the order they were written.
 
+/// Calls a macro with every number type of GGUF: variant, Rust type, type id.
+macro_rules! for_each_number {
+    ($macro:ident) => {
+        $macro! { U8 u8 0, I8 i8 1, U16 u16 2, I16 i16 3, U32 u32 4, I32 i32 5, F32 f32 6, U64 u64 10, I64 i64 11, F64 f64 12, }
+    };
+}
+pub(super) use for_each_number;
+
+/// Type id of a bool.
+pub(super) const BOOL: u32 = 7;
+/// Type id of a string.
+pub(super) const STRING: u32 = 8;
+/// Type id of an array.
+pub(super) const ARRAY: u32 = 9;
+
+macro_rules! ids {
+    ($($variant:ident $rust:ident $id:literal,)*) => {
+        /// The name of a value type by its id.
+        pub(super) fn type_name(id: u32) -> &'static str {
+            match id {
+                $($id => stringify!($rust),)*
+                BOOL => "bool",
+                STRING => "string",
+                ARRAY => "array",
+                _ => "unknown",
+            }
+        }
+
+        impl Value {
+            /// The number of this type in the file.
+            pub(super) fn type_id(&self) -> u32 {
+                match self {
+                    $(Value::$variant(_) => $id,)*
+                    Value::Bool(_) => BOOL,
+                    Value::String(_) => STRING,
+                    Value::Array(_) => ARRAY,
+                }
+            }
+        }
+
+        impl Array {
+            /// The number of the elements' type in the file.
+            pub(super) fn type_id(&self) -> u32 {
+                match self {
+                    $(Array::$variant(_) => $id,)*
+                    Array::Bool(_) => BOOL,
+                    Array::String(_) => STRING,
+                }
+            }
+
+            /// Number of elements.
+            pub fn len(&self) -> usize {
+                match self {
+                    $(Array::$variant(v) => v.len(),)*
+                    Array::Bool(v) => v.len(),
+                    Array::String(v) => v.len(),
+                }
+            }
+        }
+    };
+}
+for_each_number!(ids);
+
+impl Value {
+    /// The name of the type: `u32`, `string`, `array`.
+    pub fn type_name(&self) -> &'static str {
+        type_name(self.type_id())
+    }
+}
+
+impl Array {
+    /// The name of the elements' type: `i32`, `string`.
+    pub fn type_name(&self) -> &'static str {
+        type_name(self.type_id())
+    }
+
+    /// Whether there is no element.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
 /// One metadata value.
 #[derive(Clone, Debug, PartialEq)]
 #[expect(missing_docs, reason = "each variant is the GGUF type of its name")]
@@ -45,8 +127,8 @@ pub struct Kv {
 
 impl Kv {
     /// No keys.
-    pub fn new() -> Kv {
-        Kv::default()
+    pub const fn new() -> Kv {
+        Kv { entries: Vec::new() }
     }
 
     /// Sets `key`, in place if it is there already, else at the end.
@@ -56,6 +138,21 @@ impl Kv {
             Some((_, v)) => *v = value,
             None => self.entries.push((key, value)),
         }
+    }
+
+    /// Appends a key that the caller knows to be new.
+    pub(super) fn push(&mut self, key: String, value: Value) {
+        self.entries.push((key, value));
+    }
+
+    /// Whether there is no key.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Number of keys.
+    pub fn len(&self) -> usize {
+        self.entries.len()
     }
 
     /// The value under `key`.
@@ -85,6 +182,55 @@ impl Kv {
     pub fn str(&self, key: &str) -> Option<&str> {
         match self.get(key)? {
             Value::String(s) => Some(s),
+            _ => None,
+        }
+    }
+
+    /// The truth value under `key`, if it is one.
+    pub fn bool(&self, key: &str) -> Option<bool> {
+        match *self.get(key)? {
+            Value::Bool(v) => Some(v),
+            _ => None,
+        }
+    }
+
+    /// The floating-point number under `key`, of either width, if it is one.
+    pub fn float(&self, key: &str) -> Option<f64> {
+        match *self.get(key)? {
+            Value::F32(v) => Some(v.into()),
+            Value::F64(v) => Some(v),
+            _ => None,
+        }
+    }
+
+    /// The array under `key`, if it is one.
+    pub fn array(&self, key: &str) -> Option<&Array> {
+        match self.get(key)? {
+            Value::Array(array) => Some(array),
+            _ => None,
+        }
+    }
+
+    /// The strings under `key`, if it is an array of them.
+    pub fn strings(&self, key: &str) -> Option<&[String]> {
+        match self.array(key)? {
+            Array::String(v) => Some(v),
+            _ => None,
+        }
+    }
+
+    /// The `i32` array under `key`, if it is one.
+    pub fn i32s(&self, key: &str) -> Option<&[i32]> {
+        match self.array(key)? {
+            Array::I32(v) => Some(v),
+            _ => None,
+        }
+    }
+
+    /// The `f32` array under `key`, if it is one.
+    pub fn f32s(&self, key: &str) -> Option<&[f32]> {
+        match self.array(key)? {
+            Array::F32(v) => Some(v),
             _ => None,
         }
     }

@@ -1,6 +1,6 @@
 //! Stock llama.cpp's codecs, from its prebuilt `libggml-base`.
 //!
-//! Looked for in `PLANISH_ORACLE` (a folder), then in `.oracle` at the workspace root.
+//! Looked for in `PLANISH_ORACLE` (a folder), then in `.oracle/llama` at the workspace root (`tests/fetch-oracle`).
 #![allow(unsafe_code)]
 
 use std::ffi::{CString, c_int, c_void};
@@ -61,7 +61,7 @@ impl Oracle {
     }
 
     fn find() -> Option<Oracle> {
-        let at_root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../.oracle");
+        let at_root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../.oracle/llama");
         let folder = std::env::var_os("PLANISH_ORACLE").map_or(at_root, PathBuf::from);
         let is_base = |path: &PathBuf| {
             path.file_name()

@@ -1,0 +1,135 @@
+//! The product against the naive one, on every instruction set, on one and two threads; and the bf16 packing through
+//! an emulation of the instruction.
+
+#![allow(unsafe_code)]
+
+use super::*;
+use crate::cpu::gemm::Place;
+use crate::cpu::testing::{isas, numbers, threads};
+use half::bf16;
+use proptest::prelude::*;
+
+fn naive(x: &[f32], m: usize, k: usize, w: &[f32], n: usize, bias: Option<&[f32]>) -> Vec<f64> {
+    let dot = |i: usize, j: usize| (0..k).map(|c| f64::from(x[i * k + c]) * f64::from(w[j * k + c])).sum::<f64>();
+    (0..m * n).map(|at| dot(at / n, at % n) + bias.map_or(0.0, |bias| f64::from(bias[at % n]))).collect()
+}
+
+fn close(got: &[f32], want: &[f64], tolerance: f64) -> Result<(), TestCaseError> {
+    for (i, (&got, &want)) in got.iter().zip(want).enumerate() {
+        prop_assert!((f64::from(got) - want).abs() <= tolerance, "{i}: {got} {want}");
+    }
+    Ok(())
+}
+
+fn to_bf16(w: &[f32]) -> (Vec<u8>, Vec<f32>) {
+    let mut bytes = vec![0; w.len() * 2];
+    narrow(w, &mut bytes);
+    (bytes, w.iter().map(|&w| bf16::from_f32(w).to_f32()).collect())
+}
+
+/// `vdpbf16ps` in software, in tiles of the real one.
+#[derive(Clone, Copy)]
+struct Emulated;
+
+impl Micro for Emulated {
+    const MR: usize = 12;
+    const NR: usize = 32;
+    const WORDS: usize = 64;
+    const PAIRS: bool = true;
+
+    unsafe fn tile(self, words: usize, a: *const u32, b: *const u32, c: *mut f32, stride: usize, add: bool) {
+        let halves = |word: u32| (f32::from_bits(word << 16), f32::from_bits(word & 0xffff_0000));
+        for i in 0..Self::MR {
+            for j in 0..Self::NR {
+                let mut sum = 0f32;
+                for w in 0..words {
+                    // SAFETY: the caller vouches for the panels.
+                    let (a, b) = unsafe { (*a.add(w * Self::MR + i), *b.add(w * Self::NR + j)) };
+                    let ((a0, a1), (b0, b1)) = (halves(a), halves(b));
+                    sum = a0.mul_add(b0, a1.mul_add(b1, sum));
+                }
+                // SAFETY: the caller vouches for the tile.
+                unsafe {
+                    let c = c.add(i * stride + j);
+                    *c = if add { *c + sum } else { sum };
+                }
+            }
+        }
+    }
+
+    fn pack(self, operand: Operand<'_>, place: Place, width: usize, out: &mut [u32]) {
+        crate::cpu::gemm::pack_any(Isa::detected(), operand, Self::PAIRS, place, width, out);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn f32_and_bf16_weights(m in 0usize..30, k in 0usize..560, n in 0usize..105, biased: bool, seed: u64) {
+        let (x, w, bias) = (numbers(m * k, seed), numbers(n * k, seed ^ 7), numbers(n, seed ^ 9));
+        let bias = biased.then_some(&bias[..]);
+        let (bytes, rounded) = to_bf16(&w);
+        let tolerance = 1e-5 * (k as f64).sqrt() + 1e-6;
+        for (weight, values) in [(Weight::F32(&w), &w), (Weight::Bf16(&bytes), &rounded)] {
+            let run = |isa| {
+                let mut out = vec![f32::NAN; m * n];
+                matmul(isa, &x, m, k, weight, n, bias, &mut out, Precision::F32);
+                out
+            };
+            let oracle = run(Isa::Scalar);
+            close(&oracle, &naive(&x, m, k, values, n, bias), tolerance)?;
+            for isa in isas() {
+                for count in [1, 2] {
+                    prop_assert!(threads(count, || run(isa)) == oracle, "{isa:?}, {count} threads");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn bf16_pairs_pack_and_add_up(m in 1usize..40, k in 1usize..300, n in 1usize..100, biased: bool, seed: u64) {
+        let (x, w, bias) = (numbers(m * k, seed), numbers(n * k, seed ^ 7), numbers(n, seed ^ 9));
+        let bias = biased.then_some(&bias[..]);
+        let (bytes, rounded) = to_bf16(&w);
+        let run = |split| {
+            let mut out = vec![f32::NAN; m * n];
+            pairs(Emulated, &x, m, k, Operand::bf16(&bytes, k), n, bias, &mut out, split);
+            out
+        };
+        let (_, coarse) = to_bf16(&x);
+        close(&run(false), &naive(&coarse, m, k, &rounded, n, bias), 1e-5 * (k as f64).sqrt())?;
+        close(&run(true), &naive(&x, m, k, &rounded, n, bias), 4e-5 * (k as f64).sqrt())?;
+    }
+
+    /// Whatever this machine has; where it lacks `vdpbf16ps` this is the fallback.
+    #[test]
+    fn every_precision_is_near(m in 1usize..40, k in 1usize..300, n in 1usize..100, seed: u64) {
+        let (x, w) = (numbers(m * k, seed), numbers(n * k, seed ^ 7));
+        let (bytes, rounded) = to_bf16(&w);
+        let want = naive(&x, m, k, &rounded, n, None);
+        for (precision, tolerance) in [(Precision::F32, 1e-5), (Precision::Bf16Split, 4e-5), (Precision::Bf16, 1e-2)] {
+            for isa in isas() {
+                let mut out = vec![f32::NAN; m * n];
+                matmul(isa, &x, m, k, Weight::Bf16(&bytes), n, None, &mut out, precision);
+                close(&out, &want, tolerance * (k as f64).sqrt())?;
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_do_not_depend_on_their_neighbours() {
+    let (m, k, n) = (1600, 260, 20);
+    let (x, w) = (numbers(m * k, 3), numbers(n * k, 4));
+    let run = |rows: std::ops::Range<usize>| {
+        let mut out = vec![0.0; rows.len() * n];
+        let x = &x[rows.start * k..rows.end * k];
+        matmul(Isa::detected(), x, rows.len(), k, Weight::F32(&w), n, None, &mut out, Precision::F32);
+        out
+    };
+    let all = run(0..m);
+    for rows in [0..1, 799..812, 1599..1600] {
+        assert_eq!(run(rows.clone()), all[rows.start * n..rows.end * n], "{rows:?}");
+    }
+}

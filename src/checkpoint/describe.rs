@@ -1,0 +1,92 @@
+//! What a checkpoint is, for people: the keys a GGUF of it would have, as far as they can be told.
+
+use planish_formats::Storage;
+use planish_formats::gguf::{Kv, Value};
+
+use super::{About, Checkpoint};
+use crate::{model, text};
+
+/// A checkpoint described without reading a weight.
+pub struct Description {
+    /// The class or GGUF architecture it names.
+    pub class: Option<String>,
+    /// Metadata: a GGUF's own, or what its GGUF would have.
+    pub kv: Kv,
+    /// Why parts of the metadata are missing.
+    pub problems: Vec<String>,
+    /// Storage, number of tensors and bytes; largest share first.
+    pub types: Vec<(Storage, usize, u64)>,
+    /// Number of elements.
+    pub elements: u64,
+    /// Bytes of all tensors.
+    pub bytes: u64,
+}
+
+/// Describes `checkpoint`, whether or not it can be converted.
+pub fn describe(checkpoint: &Checkpoint) -> Description {
+    let (class, kv, problems) = match &checkpoint.about {
+        About::Gguf(kv) => (kv.str("general.architecture").map(str::to_owned), kv.clone(), vec![]),
+        About::HuggingFace { config, .. } => {
+            let class = config.get("architectures").and_then(|list| list.get(0)?.as_str()).map(str::to_owned);
+            let (kv, problems) = would_be_keys(checkpoint, config);
+            (class, kv, problems)
+        }
+    };
+    let mut types: Vec<(Storage, usize, u64)> = vec![];
+    let mut elements = 0;
+    for info in checkpoint.source.infos() {
+        let bytes = info.bytes().unwrap_or(0) as u64;
+        elements += info.elements() as u64;
+        match types.iter_mut().find(|(storage, ..)| *storage == info.storage) {
+            Some((_, count, sum)) => (*count, *sum) = (*count + 1, *sum + bytes),
+            None => types.push((info.storage, 1, bytes)),
+        }
+    }
+    types.sort_by_key(|(_, _, bytes)| std::cmp::Reverse(*bytes));
+    Description { class, kv, problems, types, elements, bytes: checkpoint.tensor_bytes() }
+}
+
+fn would_be_keys(checkpoint: &Checkpoint, config: &super::Json) -> (Kv, Vec<String>) {
+    let (mut kv, mut problems) = (Kv::new(), vec![]);
+    let mut rows = None;
+    match model::architecture(config).and_then(|architecture| Ok((architecture, architecture.config(config)?))) {
+        Ok((architecture, settings)) => {
+            match model::gguf_keys(architecture, &settings) {
+                Ok(keys) => kv.extend(keys),
+                Err(error) => problems.push(error.to_string()),
+            }
+            rows = Some(settings.vocab);
+        }
+        Err(error) => problems.push(error.to_string()),
+    }
+    let rows = rows.or_else(|| usize::try_from(config.get("vocab_size")?.as_u64()?).ok()).unwrap_or(0);
+    match text::vocabulary(&text::Request { dir: checkpoint.dir(), rows, config, pre: None }) {
+        Ok(vocabulary) => kv.extend(vocabulary.kv),
+        Err(error) => problems.push(error.to_string()),
+    }
+    (kv, problems)
+}
+
+/// A metadata value on one line; long ones are cut, arrays counted.
+pub fn brief(value: &Value) -> String {
+    const WIDTH: usize = 60;
+    let text = match value {
+        Value::U8(v) => v.to_string(),
+        Value::I8(v) => v.to_string(),
+        Value::U16(v) => v.to_string(),
+        Value::I16(v) => v.to_string(),
+        Value::U32(v) => v.to_string(),
+        Value::I32(v) => v.to_string(),
+        Value::F32(v) => v.to_string(),
+        Value::Bool(v) => v.to_string(),
+        Value::U64(v) => v.to_string(),
+        Value::I64(v) => v.to_string(),
+        Value::F64(v) => v.to_string(),
+        Value::String(v) => format!("{v:?}"),
+        Value::Array(array) => return format!("{} x {}", array.len(), array.type_name()),
+    };
+    match text.char_indices().nth(WIDTH) {
+        Some((at, _)) => format!("{}...", &text[..at]),
+        None => text,
+    }
+}

@@ -1,0 +1,56 @@
+//! The command line: one file a command; only `show` prints.
+
+mod convert;
+mod exit;
+mod extras;
+mod inspect;
+mod options;
+mod plan;
+mod progress;
+mod quantize;
+mod show;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Takes a Hugging Face checkpoint to a quantized release.
+///
+/// Exit status: 0 done; 2 usage; 3 bad or unsafe input; 4 unsupported; 74 input or output failed; 75 interrupted.
+#[derive(Parser)]
+#[command(name = "planish", version, max_term_width = 110)]
+pub(crate) struct Cli {
+    /// Print one JSON object on standard output instead of text.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Inspect(inspect::Args),
+    Plan(plan::Args),
+    Quantize(quantize::Args),
+    Convert(convert::Args),
+    Completions(extras::Completions),
+    Man(extras::Man),
+}
+
+/// Parses the arguments, runs the command, and turns its error into a message and an exit status.
+pub(crate) fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let out = show::Out::new(cli.json);
+    let done = exit::refuse_bad_isa().and_then(|()| match cli.command {
+        Command::Inspect(args) => inspect::run(&args, &out),
+        Command::Plan(args) => plan::run(&args, &out),
+        Command::Quantize(args) => quantize::run(&args, &out),
+        Command::Convert(args) => convert::run(&args, &out),
+        Command::Completions(args) => extras::completions(&args),
+        Command::Man(args) => extras::man(&args),
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => exit::report(&error, &out),
+    }
+}

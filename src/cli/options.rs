@@ -1,0 +1,116 @@
+//! What `plan`, `quantize` and `convert` have in common: the request for a job.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use planish::checkpoint::Checkpoint;
+use planish::plan::{self, Job, Overrides, RECIPES, Recipe};
+use planish_formats::GgmlType;
+use regex::Regex;
+
+use super::exit::UsageError;
+use super::show::Out;
+
+/// The model and what becomes of it.
+#[derive(clap::Args)]
+pub(crate) struct Source {
+    /// A checkpoint folder, a GGUF (any part of a split one), or `owner/name` in the local Hugging Face cache.
+    pub(crate) model: PathBuf,
+}
+
+/// Types other than the mix's.
+#[derive(clap::Args)]
+pub(crate) struct Types {
+    /// Give every tensor the mix's main type.
+    #[arg(long)]
+    pure: bool,
+    /// Leave output.weight as it is.
+    #[arg(long)]
+    leave_output: bool,
+    /// Type of output.weight.
+    #[arg(long, value_name = "TYPE", value_parser = parse_type)]
+    output_type: Option<GgmlType>,
+    /// Type of token_embd.weight.
+    #[arg(long, value_name = "TYPE", value_parser = parse_type)]
+    embedding_type: Option<GgmlType>,
+    /// Type of the tensors whose GGUF name matches a regular expression; the first match counts. Repeatable.
+    #[arg(long, value_name = "REGEX=TYPE", value_parser = parse_tensor_type)]
+    tensor_type: Vec<(Regex, GgmlType)>,
+    /// Name of the pre-tokenizer (tokenizer.ggml.pre), where it cannot be told from tokenizer.json.
+    #[arg(long, value_name = "NAME")]
+    pre: Option<String>,
+    /// Write parts of at most this size: 500M, 4G (decimal).
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) split_max_size: Option<u64>,
+}
+
+impl Types {
+    /// Opens the model and decides everything; warnings are printed.
+    pub(crate) fn job(&self, source: &Source, recipe: Recipe, out: &Out) -> anyhow::Result<Job> {
+        let checkpoint = Checkpoint::open(&source.model)?;
+        let overrides = Overrides {
+            pure: self.pure,
+            leave_output: self.leave_output,
+            output: self.output_type,
+            embedding: self.embedding_type,
+            tensors: self.tensor_type.clone(),
+        };
+        let job = Job::new(checkpoint, plan::Request { recipe, overrides, pre: self.pre.clone() })?;
+        for warning in &job.warnings {
+            out.warning(warning);
+        }
+        Ok(job)
+    }
+}
+
+/// A mix by name or number, or the path of a recipe file.
+pub(crate) fn recipe(name: &str) -> anyhow::Result<Recipe> {
+    if let Some(recipe) = plan::recipe(name) {
+        return Ok(recipe);
+    }
+    let path = Path::new(name);
+    if path.extension().is_some_and(|extension| extension == "toml") {
+        let text = std::fs::read_to_string(path).with_context(|| format!("{name}: cannot read"))?;
+        return Ok(Recipe::parse(&text, name)?);
+    }
+    let known: Vec<&str> = RECIPES.iter().map(|recipe| recipe.name.as_str()).collect();
+    let known = known.join(" ");
+    Err(UsageError(format!("{name} is neither a mix nor a recipe file (.toml); mixes: {known}")).into())
+}
+
+fn parse_type(name: &str) -> Result<GgmlType, String> {
+    GgmlType::named(name).ok_or_else(|| {
+        let names: Vec<&str> = GgmlType::ALL.iter().map(|ty| ty.name()).collect();
+        format!("no such type; types: {}", names.join(" "))
+    })
+}
+
+fn parse_tensor_type(text: &str) -> Result<(Regex, GgmlType), String> {
+    Overrides::tensor(text).map_err(|error| error.to_string())
+}
+
+fn parse_size(text: &str) -> Result<u64, String> {
+    let wrong = || format!("{text}: expected a number with M or G, as in 500M or 4G");
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit: u64 = match text.get(digits.len()..).unwrap_or("").to_ascii_uppercase().as_str() {
+        "M" | "MB" => 1_000_000,
+        "G" | "GB" => 1_000_000_000,
+        _ => return Err(wrong()),
+    };
+    let n: u64 = digits.parse().map_err(|_| wrong())?;
+    n.checked_mul(unit).filter(|size| *size > 0).ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_decimal_and_have_a_unit() {
+        assert_eq!(parse_size("500M"), Ok(500_000_000));
+        assert_eq!(parse_size("4g"), Ok(4_000_000_000));
+        for wrong in ["", "4", "G", "-1G", "0M", "4K", "99999999999999G"] {
+            assert!(parse_size(wrong).is_err(), "{wrong}");
+        }
+    }
+}

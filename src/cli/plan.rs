@@ -1,0 +1,119 @@
+//! `planish plan`: what `quantize` would do to each tensor.
+
+use planish::plan::{Job, Why, default_output};
+use planish::run::buffer_bytes;
+use planish_formats::{Layout, gguf};
+use serde_json::{Value, json};
+
+use super::options::{Source, Types, recipe};
+use super::quantize::threads;
+use super::show::{self, Out};
+
+/// Show what quantize would do to each tensor, with sizes, fallbacks and memory. Reads no weight.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    source: Source,
+    /// The mix: a llama.cpp file type such as q4_k_m, or a recipe file (.toml).
+    #[arg(long)]
+    to: String,
+    #[command(flatten)]
+    types: Types,
+}
+
+pub(crate) fn run(args: &Args, out: &Out) -> anyhow::Result<()> {
+    let job = args.types.job(&args.source, recipe(&args.to)?, out)?;
+    let output = default_output(&job.checkpoint, &job.recipe);
+    let layout = gguf::layout(&output, &job.kv, &job.infos(), args.types.split_max_size)?;
+    out.result(|| text(&job, &layout), || json(&job, &layout))
+}
+
+fn text(job: &Job, layout: &Layout) -> String {
+    let rows: Vec<Vec<String>> = (job.tensors.iter())
+        .map(|tensor| {
+            vec![
+                tensor.name.clone(),
+                format!("{:?}", tensor.shape),
+                tensor.source.name().to_owned(),
+                tensor.choice.ty.name().to_owned(),
+                show::bytes(tensor.bytes),
+                why(&tensor.choice.why),
+            ]
+        })
+        .collect();
+    let mut text = show::table(&["tensor", "shape", "from", "to", ">size", "why"], &rows);
+    text.push('\n');
+    let mut rows = summary(job, layout.bytes());
+    let buffers = show::bytes(buffer_bytes(&job.tensors, threads(None)));
+    rows.push(("memory", format!("{buffers} of buffers, beside the tokenizer and the page cache")));
+    text.push_str(&show::facts(&rows));
+    text
+}
+
+/// What decided a tensor's type, for people.
+fn why(why: &Why) -> String {
+    match why {
+        Why::Kept => "never quantized".to_owned(),
+        Why::Default => "the mix's main type".to_owned(),
+        Why::Rule(rule) => rule.clone(),
+        Why::Override => "--tensor-type".to_owned(),
+        Why::Output => "--output-type".to_owned(),
+        Why::Embedding => "--embedding-type".to_owned(),
+        Why::Fallback { cols, wanted } => {
+            format!("{}, but rows of {cols} are no whole blocks of it", self::why(wanted))
+        }
+    }
+}
+
+/// The few lines that `plan` and `quantize` both end with.
+pub(crate) fn summary(job: &Job, file_bytes: u64) -> Vec<(&'static str, String)> {
+    let types: Vec<String> = (job.histogram().into_iter())
+        .map(|(ty, count, bytes)| format!("{} x {count} ({})", ty.name(), show::bytes(bytes)))
+        .collect();
+    vec![
+        ("architecture", job.architecture.clone()),
+        ("weights", show::count(job.weights())),
+        ("mix", job.recipe.name.clone()),
+        ("types", types.join(", ")),
+        ("source", show::bytes(job.checkpoint.tensor_bytes())),
+        ("release", format!("{} ({:.2} bits a weight)", show::bytes(file_bytes), job.bits_per_weight())),
+    ]
+}
+
+fn json(job: &Job, layout: &Layout) -> Value {
+    let tensors: Vec<Value> = (job.tensors.iter())
+        .map(|tensor| {
+            json!({
+                "name": tensor.name,
+                "shape": tensor.shape,
+                "from": tensor.source.name(),
+                "to": tensor.choice.ty.name(),
+                "wanted": tensor.choice.wanted.name(),
+                "fallback": matches!(tensor.choice.why, Why::Fallback { .. }),
+                "why": why(&tensor.choice.why),
+                "bytes": tensor.bytes,
+            })
+        })
+        .collect();
+    let files: Vec<Value> = layout.files().map(|(path, bytes)| json!({"path": path, "bytes": bytes})).collect();
+    let mut value = summary_json(job);
+    value["files"] = files.into();
+    value["buffer_bytes"] = buffer_bytes(&job.tensors, threads(None)).into();
+    value["tensors"] = tensors.into();
+    value
+}
+
+/// The fields that `plan` and `quantize` share.
+pub(crate) fn summary_json(job: &Job) -> Value {
+    json!({
+        "source": job.checkpoint.path,
+        "architecture": job.architecture,
+        "mix": job.recipe.name,
+        "file_type": job.recipe.file_type,
+        "weights": job.weights(),
+        "source_bytes": job.checkpoint.tensor_bytes(),
+        "tensor_bytes": job.tensor_bytes(),
+        "bits_per_weight": job.bits_per_weight(),
+        "warnings": job.warnings,
+    })
+}

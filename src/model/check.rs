@@ -1,0 +1,113 @@
+//! The width check: every op of a program gets what it reads. Run on every program before anything else walks it.
+
+use std::collections::BTreeMap;
+
+use super::{Carry, Error, Layer, Model, Op, Param, Result, Value};
+
+/// Checks every layer of every stack, each with what the layers before it left.
+pub(super) fn check(model: &Model) -> Result<()> {
+    for stack in &model.stacks {
+        let mut carried: BTreeMap<Carry, usize> = BTreeMap::new();
+        for layer in &stack.layers {
+            let widths = widths(layer, |carry| carried.get(&carry).copied())?;
+            for (carry, value) in &layer.results {
+                let width = widths.get(value.index());
+                let width = width.ok_or_else(|| wrong(layer, value.index(), "leaves a value that it does not make"))?;
+                // The residual stream keeps its width; a layer that changed it would break all after it.
+                if let Some(before) = carried.insert(*carry, *width).filter(|before| before != width) {
+                    return Err(wrong(layer, value.index(), format!("leaves width {width} where {before} was")));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The width of every value of a layer, or the first op that does not fit. `carried` tells the width of what the
+/// layers before it left.
+pub fn widths(layer: &Layer, carried: impl Fn(Carry) -> Option<usize>) -> Result<Vec<usize>> {
+    let mut widths: Vec<usize> = Vec::with_capacity(layer.ops.len());
+    for (at, op) in layer.ops.iter().enumerate() {
+        let width = width(op, &widths, &carried).map_err(|what| wrong(layer, at, what))?;
+        widths.push(width);
+    }
+    Ok(widths)
+}
+
+fn wrong(layer: &Layer, op: usize, what: impl Into<String>) -> Error {
+    Error::Width { layer: layer.name.clone(), op, what: what.into() }
+}
+
+/// The width that `op` makes from values of widths `made`.
+fn width(op: &Op, made: &[usize], carried: impl Fn(Carry) -> Option<usize>) -> Result<usize, String> {
+    let at =
+        |v: Value| made.get(v.index()).copied().ok_or_else(|| format!("reads value {} before it is made", v.index()));
+    match op {
+        Op::Carried(carry) => carried(*carry).ok_or_else(|| format!("nothing left {carry:?}")),
+        Op::Embed { table, .. } => Ok(matrix(table)?.1),
+        Op::Linear { x, w, bias } => {
+            let (out, inp) = matrix(w)?;
+            fits(&w.name, at(*x)?, inp)?;
+            vector(bias.as_ref(), out)?;
+            Ok(out)
+        }
+        Op::Norm { x, w, bias, .. } => {
+            let [width] = w.shape[..] else { return Err(format!("{} is not a vector: {:?}", w.name, w.shape)) };
+            vector(bias.as_ref(), width)?;
+            pieces(&w.name, at(*x)?, width)
+        }
+        Op::Rope { x, dim, table, .. } => {
+            if table.inverse.len() > dim / 2 {
+                return Err(format!("a rope turns {} elements of heads of {dim}", 2 * table.inverse.len()));
+            }
+            pieces("a rope", at(*x)?, *dim)
+        }
+        Op::Slice { x, per, from, to } => {
+            let x = pieces("a slice", at(*x)?, *per)?;
+            if from >= to || to > per {
+                return Err(format!("a slice takes {from}..{to} of {per}"));
+            }
+            Ok(x / per * (to - from))
+        }
+        Op::Attend { q, k, v, heads, .. } => {
+            if heads.kv == 0 || heads.q % heads.kv != 0 {
+                return Err(format!("{} query heads share {} key heads", heads.q, heads.kv));
+            }
+            let of = |heads: usize, dim: usize| heads.checked_mul(dim).ok_or("heads too wide");
+            fits("queries", at(*q)?, of(heads.q, heads.dim)?)?;
+            fits("keys", at(*k)?, of(heads.kv, heads.dim)?)?;
+            fits("values", at(*v)?, of(heads.kv, heads.v_dim)?)?;
+            Ok(of(heads.q, heads.v_dim)?)
+        }
+        Op::Add(a, b) | Op::Mul(a, b) => {
+            let (a, b) = (at(*a)?, at(*b)?);
+            fits("the second operand", b, a)?;
+            Ok(a)
+        }
+        Op::Act(_, x) => at(*x),
+    }
+}
+
+fn fits(what: &str, found: usize, expected: usize) -> Result<(), String> {
+    if found == expected { Ok(()) } else { Err(format!("{what}: given width {found}, needs {expected}")) }
+}
+
+/// `width`, if it is a whole number of pieces of `piece`.
+fn pieces(what: &str, width: usize, piece: usize) -> Result<usize, String> {
+    let whole = piece > 0 && width.is_multiple_of(piece);
+    if whole { Ok(width) } else { Err(format!("{what}: given width {width}, needs a multiple of {piece}")) }
+}
+
+fn matrix(p: &Param) -> Result<(usize, usize), String> {
+    match p.shape[..] {
+        [out, inp] => Ok((out, inp)),
+        _ => Err(format!("{} is not a matrix: {:?}", p.name, p.shape)),
+    }
+}
+
+fn vector(bias: Option<&Param>, width: usize) -> Result<(), String> {
+    match bias {
+        Some(b) if b.shape[..] != [width] => Err(format!("{}: {:?}, needs [{width}]", b.name, b.shape)),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,118 @@
+//! What a GGUF's header says about the model, and what it cannot say.
+
+use std::fmt;
+
+use planish_formats::gguf::{Kv, Value};
+
+use super::rope::{BETA_FAST, BETA_SLOW};
+use super::{Architecture, Config, Error, Result, Rope, Scaling};
+
+/// Sets keys under an architecture's name.
+pub struct Keys<'a> {
+    architecture: &'static str,
+    kv: &'a mut Kv,
+}
+
+impl Keys<'_> {
+    /// Sets `{architecture}.{key}`.
+    pub fn set(&mut self, key: &str, value: impl Into<Value>) {
+        self.kv.set(format!("{}.{key}", self.architecture), value);
+    }
+
+    /// The keys of a decoder with RMS norms and a rope.
+    pub(super) fn decoder(&mut self, c: &Config) {
+        self.set("block_count", c.layers as u32);
+        self.set("context_length", c.context as u32);
+        self.set("embedding_length", c.hidden as u32);
+        self.set("feed_forward_length", c.ffn as u32);
+        self.set("attention.head_count", c.heads as u32);
+        self.set("attention.head_count_kv", c.kv_heads as u32);
+        if let Some(rope) = &c.rope {
+            rope.keys(self);
+        }
+        self.set("attention.layer_norm_rms_epsilon", c.eps as f32);
+        self.windows(c);
+    }
+
+    /// The width of key and value heads.
+    pub(super) fn head_size(&mut self, c: &Config) {
+        self.set("attention.key_length", c.head_dim as u32);
+        self.set("attention.value_length", c.head_dim as u32);
+    }
+
+    /// Sliding windows. llama.cpp's converter drops them; the keys keep a GGUF a whole description of its model.
+    fn windows(&mut self, c: &Config) {
+        let Some(size) = c.windows.iter().copied().flatten().next() else { return };
+        self.set("attention.sliding_window", size as u32);
+        if c.windows.iter().any(Option::is_none) {
+            self.set("attention.sliding_window_pattern", c.windows.iter().map(Option::is_some).collect::<Vec<_>>());
+        }
+    }
+}
+
+/// `general.architecture` and the keys under its name.
+pub fn gguf_keys(architecture: &Architecture, config: &Config) -> Result<Kv> {
+    let gguf = architecture.held(config)?;
+    let mut kv = Kv::new();
+    kv.set("general.architecture", gguf.name);
+    (gguf.keys)(config, &mut Keys { architecture: gguf.name, kv: &mut kv });
+    Ok(kv)
+}
+
+/// Where llama.cpp will compute something else than the checkpoint's authors meant, although it can run the model.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Caveat {
+    /// It attends to the whole context where the model has windows.
+    Window {
+        /// Tokens of the smallest window.
+        tokens: usize,
+    },
+    /// It does not grow the rope's base past the trained context.
+    DynamicRope {
+        /// Tokens of the trained context.
+        tokens: usize,
+    },
+}
+
+impl fmt::Display for Caveat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Caveat::Window { tokens } => {
+                write!(f, "llama.cpp ignores this model's sliding window: texts above {tokens} tokens will differ")
+            }
+            Caveat::DynamicRope { tokens } => {
+                write!(f, "llama.cpp ignores dynamic rope scaling: texts above {tokens} tokens will differ")
+            }
+        }
+    }
+}
+
+impl Architecture {
+    /// What GGUF makes of it, if llama.cpp can run this configuration.
+    pub(super) fn held(&self, config: &Config) -> Result<&super::Gguf> {
+        let refused = |what| Error::NotInGguf { architecture: self.name, what };
+        let gguf = self.gguf.as_ref().ok_or_else(|| refused("llama.cpp does not know the architecture"))?;
+        (gguf.holds)(config).map_err(refused)?;
+        if let Some(Rope { scaling: Scaling::Yarn { beta_fast, beta_slow, truncate, .. }, .. }) = &config.rope {
+            if !truncate {
+                return Err(refused("its YaRN ramp begins and ends at whole dimensions"));
+            }
+            // The keys exist, but the loaders of these architectures do not read them.
+            if beta_fast.is_some_and(|beta| beta != BETA_FAST) || beta_slow.is_some_and(|beta| beta != BETA_SLOW) {
+                return Err(refused("its YaRN ramp goes from 32 rotations to 1 whatever beta_fast and beta_slow say"));
+            }
+        }
+        Ok(gguf)
+    }
+
+    /// Where a GGUF of this configuration will differ from the checkpoint.
+    pub fn caveats(&self, config: &Config) -> Vec<Caveat> {
+        let window = config.windows.iter().copied().flatten().filter(|&w| w < config.context).min();
+        let dynamic = matches!(&config.rope, Some(Rope { scaling: Scaling::Dynamic { .. }, .. }));
+        let mut caveats: Vec<Caveat> = window.map(|tokens| Caveat::Window { tokens }).into_iter().collect();
+        if dynamic {
+            caveats.push(Caveat::DynamicRope { tokens: config.context });
+        }
+        caveats
+    }
+}

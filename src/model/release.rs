@@ -1,0 +1,95 @@
+//! Which tensors a GGUF of a checkpoint has, and where each comes from.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use planish_formats::Info;
+
+use super::{Architecture, Config, Error, Gather, Head, Param, Result, Role};
+
+/// A tensor of the GGUF.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tensor {
+    /// Its name there.
+    pub name: String,
+    /// What it is for.
+    pub role: Role,
+    /// The layer in its name, `blk.N.`.
+    pub block: Option<usize>,
+    /// Where it comes from.
+    pub gather: Gather,
+    /// `[out, in]`: outermost first, as in [`Info`].
+    pub shape: Vec<usize>,
+    /// llama.cpp keeps it in F32 whatever the file's type: vectors, norms, positions.
+    pub keep_f32: bool,
+}
+
+/// All tensors of the GGUF of this checkpoint, in the order of execution, each once. Every tensor of the checkpoint
+/// that one comes from is there and of the right shape; the checkpoint has no tensor of which nothing is known.
+pub fn release(architecture: &Architecture, config: &Config, checkpoint: &[Info]) -> Result<Vec<Tensor>> {
+    architecture.held(config)?;
+    let found: BTreeMap<&str, &[usize]> = checkpoint.iter().map(|i| (i.name.as_str(), i.shape.as_slice())).collect();
+    let model = architecture.program(config, |name| found.contains_key(name))?;
+    let params = model.params().map(|(layer, p)| (layer.block, p)).chain(model.tables.iter().map(|p| (None, p)));
+    let mut names = BTreeSet::new();
+    let tensors: Vec<Tensor> =
+        params.filter(|(_, p)| names.insert(p.name.clone())).map(|(block, p)| tensor(block, p)).collect();
+
+    let used = sources(&tensors, &found)?;
+    let left = |name: &&str| !used.contains(*name) && !known_buffer(name) && !tied_head(config, name);
+    let unexpected: Vec<String> = found.keys().filter(|name| left(name)).map(|&name| name.to_owned()).collect();
+    if unexpected.is_empty() {
+        Ok(tensors)
+    } else {
+        Err(Error::UnexpectedTensors { architecture: architecture.name, tensors: unexpected })
+    }
+}
+
+fn tensor(block: Option<usize>, p: &Param) -> Tensor {
+    Tensor {
+        name: p.name.clone(),
+        role: p.role,
+        block,
+        gather: p.in_gguf(),
+        shape: p.shape.clone(),
+        keep_f32: p.shape.len() <= 1 || p.role.keeps_f32(),
+    }
+}
+
+/// The names of all tensors of the checkpoint that are used, once each is known to be there and to fit.
+fn sources(tensors: &[Tensor], found: &BTreeMap<&str, &[usize]>) -> Result<BTreeSet<String>> {
+    let mut used = BTreeSet::new();
+    let mut missing = Vec::new();
+    for t in tensors {
+        for (name, expected) in t.gather.sources(&t.shape) {
+            match found.get(name) {
+                None => missing.push(name.to_owned()),
+                Some(shape) if !fits(&t.gather, shape, &expected) => {
+                    return Err(Error::Shape { tensor: name.to_owned(), found: shape.to_vec(), expected });
+                }
+                Some(_) => {}
+            }
+            used.insert(name.to_owned());
+        }
+    }
+    if missing.is_empty() { Ok(used) } else { Err(Error::MissingTensors { tensors: missing }) }
+}
+
+fn fits(gather: &Gather, found: &[usize], expected: &[usize]) -> bool {
+    match gather {
+        Gather::Rows(..) => found.first() >= expected.first() && found.get(1..) == expected.get(1..),
+        Gather::Whole(_) | Gather::Transposed(_) | Gather::Stacked(_) | Gather::Paired { .. } | Gather::Computed(_) => {
+            found == expected
+        }
+    }
+}
+
+/// Constants that old versions of transformers saved with the weights.
+fn known_buffer(name: &str) -> bool {
+    let ends = [".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq"];
+    ends.iter().any(|end| name.ends_with(end))
+}
+
+/// The copy of a tied embedding that `.bin` checkpoints have.
+fn tied_head(config: &Config, name: &str) -> bool {
+    config.head == Head::Tied && name == "lm_head.weight"
+}

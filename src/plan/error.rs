@@ -1,0 +1,90 @@
+//! Why a release cannot be planned.
+
+use planish_formats::Kind;
+
+use super::RecipeError;
+
+/// A result of planning.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a release cannot be planned.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The folder or file itself.
+    #[error(transparent)]
+    Checkpoint(#[from] crate::checkpoint::Error),
+    /// Its architecture or configuration.
+    #[error(transparent)]
+    Model(#[from] crate::model::Error),
+    /// Its tokenizer.
+    #[error(transparent)]
+    Text(#[from] crate::text::Error),
+    /// The mix.
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
+    /// A tensor that the architecture needs.
+    #[error(transparent)]
+    Weights(#[from] crate::run::Error),
+    /// A GGUF that does not say what it is.
+    #[error("the GGUF has no key general.architecture")]
+    NoArchitecture,
+    /// The job needs a Hugging Face folder.
+    #[error("the source is a GGUF; a Hugging Face folder is needed")]
+    NotAFolder,
+    /// Nothing embeds the tokens.
+    #[error("the model has no token_embd.weight")]
+    NoEmbedding,
+    /// A type set by hand whose blocks do not fit.
+    #[error("tensor {tensor} {shape:?}: its rows are no whole number of {ty} blocks")]
+    DoesNotFit {
+        /// The tensor.
+        tensor: String,
+        /// Its shape.
+        shape: Vec<usize>,
+        /// The type.
+        ty: &'static str,
+    },
+    /// A type that can be copied but not made.
+    #[error("tensor {tensor}: {ty} cannot be encoded yet")]
+    NoEncoder {
+        /// The tensor.
+        tensor: String,
+        /// The type.
+        ty: &'static str,
+    },
+}
+
+impl Error {
+    /// Whose fault it is.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Error::Checkpoint(error) => error.kind(),
+            Error::Model(error) => error.kind(),
+            Error::Text(error) if error.unsupported() => Kind::Unsupported,
+            Error::Text(_)
+            | Error::Recipe(_)
+            | Error::NoArchitecture
+            | Error::NoEmbedding
+            | Error::DoesNotFit { .. } => Kind::Bad,
+            Error::Weights(error) => error.kind(),
+            Error::NotAFolder | Error::NoEncoder { .. } => Kind::Unsupported,
+        }
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Error::Checkpoint(error) => error.hint(),
+            Error::Model(error) => Some(error.hint().to_owned()),
+            Error::Text(error) => error.hint(),
+            Error::Weights(error) => error.hint(),
+            Error::Recipe(RecipeError::NeedsImportance { .. }) => {
+                Some("choose a mix that works without an importance matrix, such as q2_k or q3_k_m".to_owned())
+            }
+            Error::NoEncoder { .. } => Some("`planish inspect --types` lists the types that can be written".to_owned()),
+            Error::DoesNotFit { .. } => Some("name a type of smaller blocks for it with `--tensor-type`".to_owned()),
+            Error::Recipe(_) | Error::NoArchitecture | Error::NotAFolder | Error::NoEmbedding => None,
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! A job: everything that `plan` shows and `quantize` does, decided before a weight is read.
+
+use std::path::Path;
+
+use planish_formats::gguf::Kv;
+use planish_formats::{Dtype, GgmlType, Info, Storage};
+use planish_kernels::block;
+
+use super::{
+    Candidate, Choice, Error, Facts, Overrides, Recipe, Result, Why, choose, output_order, require_importance,
+};
+use crate::checkpoint::{About, Card, Checkpoint};
+use crate::model::{self, Gather};
+use crate::run::Weight;
+use crate::text;
+
+/// What the user asks for.
+pub struct Request {
+    /// The mix.
+    pub recipe: Recipe,
+    /// Types set by hand.
+    pub overrides: Overrides,
+    /// `tokenizer.ggml.pre`, set by hand.
+    pub pre: Option<String>,
+}
+
+/// One tensor of the release.
+pub struct Planned {
+    /// Its GGUF name.
+    pub name: String,
+    /// Its shape, outermost first: `[out, in]`.
+    pub shape: Vec<usize>,
+    /// Where its rows come from.
+    pub gather: Gather,
+    /// How they are stored there.
+    pub source: Storage,
+    /// The type it gets, and why.
+    pub choice: Choice,
+    /// Size in the release.
+    pub bytes: u64,
+}
+
+impl Planned {
+    /// What the container is told.
+    pub fn info(&self) -> Info {
+        Info { name: self.name.clone(), storage: self.choice.ty.storage(), shape: self.shape.clone() }
+    }
+
+    /// Number of weights.
+    pub fn weights(&self) -> u64 {
+        self.shape.iter().product::<usize>() as u64
+    }
+}
+
+/// All that will be done.
+pub struct Job {
+    /// What is read.
+    pub checkpoint: Checkpoint,
+    /// GGUF's name of the architecture.
+    pub architecture: String,
+    /// The mix.
+    pub recipe: Recipe,
+    /// The release's metadata.
+    pub kv: Kv,
+    /// The release's tensors, in file order.
+    pub tensors: Vec<Planned>,
+    /// Texts at which generation stops.
+    pub stop: Vec<String>,
+    /// What a person should know before starting.
+    pub warnings: Vec<String>,
+}
+
+/// Tensors and metadata before types are chosen.
+struct Release {
+    architecture: String,
+    kv: Kv,
+    tensors: Vec<Part>,
+    stop: Vec<String>,
+    warnings: Vec<String>,
+}
+
+/// A tensor before its type is chosen.
+struct Part {
+    name: String,
+    shape: Vec<usize>,
+    gather: Gather,
+    source: Storage,
+    /// How it is stored where the recipe leaves it alone.
+    kept: Storage,
+}
+
+impl Job {
+    /// Decides everything about converting `checkpoint` as `request` says.
+    pub fn new(checkpoint: Checkpoint, request: Request) -> Result<Job> {
+        let mut release = match &checkpoint.about {
+            About::HuggingFace { .. } => from_hugging_face(&checkpoint, request.pre.as_deref())?,
+            About::Gguf(kv) => from_gguf(&checkpoint, kv)?,
+        };
+        let Request { recipe, overrides, .. } = request;
+        let names: Vec<&str> = release.tensors.iter().map(|part| part.name.as_str()).collect();
+        let order = output_order(&names);
+        let mut parts: Vec<Option<Part>> = release.tensors.into_iter().map(Some).collect();
+        let parts: Vec<Part> = order.into_iter().filter_map(|i| parts[i].take()).collect();
+
+        let candidates: Vec<Candidate> = parts
+            .iter()
+            .map(|part| Candidate { name: part.name.clone(), shape: part.shape.clone(), storage: part.kept })
+            .collect();
+        let facts = facts(&release.architecture, &release.kv);
+        let choices = choose(&recipe, &overrides, &facts, &candidates)?;
+        require_importance(&recipe, &facts, &candidates, &choices)?;
+
+        let mut tensors = Vec::with_capacity(parts.len());
+        for (part, choice) in parts.into_iter().zip(choices) {
+            let storage = choice.ty.storage();
+            let bytes = storage.bytes(&part.shape).ok_or_else(|| Error::DoesNotFit {
+                tensor: part.name.clone(),
+                shape: part.shape.clone(),
+                ty: choice.ty.name(),
+            })?;
+            if storage != part.source && block::codec(choice.ty.name()).is_none() {
+                return Err(Error::NoEncoder { tensor: part.name, ty: choice.ty.name() });
+            }
+            let Part { name, shape, gather, source, .. } = part;
+            tensors.push(Planned { name, shape, gather, source, choice, bytes: bytes as u64 });
+        }
+        release.kv.set("general.file_type", recipe.file_type);
+        if tensors.iter().any(|t| matches!(t.choice.ty.storage(), Storage::Blocks(_))) {
+            release.kv.set("general.quantization_version", 2u32);
+        }
+        let Release { architecture, kv, stop, mut warnings, .. } = release;
+        warnings.extend(fallback_warning(&tensors));
+        Ok(Job { checkpoint, architecture, recipe, kv, tensors, stop, warnings })
+    }
+
+    /// Tensors as the container is told of them.
+    pub fn infos(&self) -> Vec<Info> {
+        self.tensors.iter().map(Planned::info).collect()
+    }
+
+    /// Number of weights.
+    pub fn weights(&self) -> u64 {
+        self.tensors.iter().map(Planned::weights).sum()
+    }
+
+    /// Bytes of all tensors of the release.
+    pub fn tensor_bytes(&self) -> u64 {
+        self.tensors.iter().map(|tensor| tensor.bytes).sum()
+    }
+
+    /// Bits a weight, over all tensors of the release.
+    pub fn bits_per_weight(&self) -> f64 {
+        self.tensor_bytes() as f64 * 8.0 / self.weights().max(1) as f64
+    }
+
+    /// How many tensors have each type, largest share first.
+    pub fn histogram(&self) -> Vec<(GgmlType, usize, u64)> {
+        let mut counts: Vec<(GgmlType, usize, u64)> = Vec::new();
+        for tensor in &self.tensors {
+            match counts.iter_mut().find(|(ty, ..)| *ty == tensor.choice.ty) {
+                Some((_, count, bytes)) => (*count, *bytes) = (*count + 1, *bytes + tensor.bytes),
+                None => counts.push((tensor.choice.ty, 1, tensor.bytes)),
+            }
+        }
+        counts.sort_by_key(|(_, _, bytes)| std::cmp::Reverse(*bytes));
+        counts
+    }
+}
+
+/// The release of a Hugging Face folder: its architecture's tensors and keys, its tokenizer's, its card's.
+fn from_hugging_face(checkpoint: &Checkpoint, pre: Option<&str>) -> Result<Release> {
+    let About::HuggingFace { config, generation } = &checkpoint.about else { return Err(Error::NotAFolder) };
+    let source = checkpoint.source.as_ref();
+    let architecture = model::architecture(config)?;
+    let settings = architecture.config(config)?;
+    let keys = model::gguf_keys(architecture, &settings)?;
+    let released = model::release(architecture, &settings, source.infos())?;
+
+    let mut tensors = Vec::with_capacity(released.len());
+    for tensor in released {
+        let source = Weight::new(source, &tensor.gather, &tensor.shape)?.storage();
+        let kept = if tensor.keep_f32 { Storage::Plain(Dtype::F32) } else { kept_type(source) };
+        let model::Tensor { name, shape, gather, .. } = tensor;
+        tensors.push(Part { name, shape, gather, source, kept });
+    }
+    let weights: u64 = tensors.iter().map(|part| part.shape.iter().product::<usize>() as u64).sum();
+
+    let mut kv = Kv::new();
+    let name = keys.str("general.architecture").unwrap_or(architecture.name).to_owned();
+    kv.set("general.architecture", name.as_str());
+    kv.set("general.type", "model");
+    let (card, card_warning) = Card::read(checkpoint.dir());
+    kv.extend(card.keys(&checkpoint.name(), weights));
+    kv.extend(crate::checkpoint::sampling_keys(generation));
+    kv.extend(keys);
+    let rows = embedding_rows(&tensors).ok_or(Error::NoEmbedding)?;
+    let vocabulary = text::vocabulary(&text::Request { dir: checkpoint.dir(), rows, config, pre })?;
+    kv.extend(vocabulary.kv);
+    let caveats = architecture.caveats(&settings);
+    let warnings = caveats.iter().map(ToString::to_string).chain(card_warning).chain(vocabulary.warnings).collect();
+    Ok(Release { architecture: name, kv, tensors, stop: vocabulary.stop, warnings })
+}
+
+/// The release of a GGUF: the same tensors and keys, without the facts of how it was split.
+fn from_gguf(checkpoint: &Checkpoint, kv: &Kv) -> Result<Release> {
+    let mut kv = kv.clone();
+    for key in ["split.no", "split.count", "split.tensors.count"] {
+        kv.remove(key);
+    }
+    let architecture = kv.str("general.architecture").ok_or(Error::NoArchitecture)?.to_owned();
+    let tensors: Vec<Part> = (checkpoint.source.infos().iter())
+        .map(|info| Part {
+            name: info.name.clone(),
+            shape: info.shape.clone(),
+            gather: Gather::Whole(info.name.clone()),
+            source: info.storage,
+            kept: info.storage,
+        })
+        .collect();
+    let blocks = tensors.iter().filter(|part| matches!(part.source, Storage::Blocks(_))).count();
+    let warnings = (blocks > 0)
+        .then(|| format!("{blocks} of {} tensors are quantized already; what that lost stays lost", tensors.len()))
+        .into_iter()
+        .collect();
+    Ok(Release { architecture, kv, tensors, stop: vec![], warnings })
+}
+
+/// Plain types that GGUF readers compute with stay; the others become F32.
+fn kept_type(stored: Storage) -> Storage {
+    match stored {
+        Storage::Plain(Dtype::F16 | Dtype::BF16 | Dtype::F32) => stored,
+        _ => Storage::Plain(Dtype::F32),
+    }
+}
+
+fn embedding_rows(tensors: &[Part]) -> Option<usize> {
+    tensors.iter().find(|part| part.name == "token_embd.weight")?.shape.first().copied()
+}
+
+/// What the mix rules ask about a model, from its GGUF keys.
+fn facts(architecture: &str, kv: &Kv) -> Facts {
+    let number = |key: &str| {
+        let key = format!("{architecture}.{key}");
+        // Models whose layers differ give a list; the first layer counts.
+        let first = || kv.i32s(&key)?.first().map(|&n| u64::from(n.unsigned_abs()));
+        kv.unsigned(&key).or_else(first).and_then(|n| usize::try_from(n).ok())
+    };
+    let heads = number("attention.head_count").unwrap_or(0);
+    Facts {
+        arch: architecture.to_owned(),
+        layers: number("block_count").unwrap_or(0),
+        heads,
+        kv_heads: number("attention.head_count_kv").unwrap_or(heads),
+        experts: number("expert_count").unwrap_or(0),
+        importance: false,
+    }
+}
+
+fn fallback_warning(tensors: &[Planned]) -> Option<String> {
+    let fell: Vec<&Planned> = tensors.iter().filter(|t| matches!(t.choice.why, Why::Fallback { .. })).collect();
+    let first = fell.first()?;
+    Some(format!(
+        "{} of {} tensors have rows that are no whole number of blocks and got another type, {} first: {} instead of {}",
+        fell.len(),
+        tensors.len(),
+        first.name,
+        first.choice.ty.name(),
+        first.choice.wanted.name(),
+    ))
+}
+
+/// `NAME-TYPE.gguf` in the current folder, for a user who names no output.
+pub fn default_output(checkpoint: &Checkpoint, recipe: &Recipe) -> std::path::PathBuf {
+    Path::new(&format!("{}-{}.gguf", checkpoint.name(), recipe.name.to_ascii_uppercase())).to_owned()
+}

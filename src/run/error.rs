@@ -1,0 +1,99 @@
+//! What can go wrong while weights are read, encoded and written.
+
+use std::path::PathBuf;
+
+use planish_formats::Kind;
+
+/// A result of running a job.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What can go wrong while weights are read, encoded and written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A source or output file.
+    #[error(transparent)]
+    Container(#[from] planish_formats::Error),
+    /// A weight that is not a number.
+    #[error("tensor {tensor}: the weight at row {row}, column {column} is {value}")]
+    NotFinite {
+        /// Its name in the output.
+        tensor: String,
+        /// Row in the output tensor.
+        row: usize,
+        /// Column in the output tensor.
+        column: usize,
+        /// NaN or an infinity.
+        value: f32,
+    },
+    /// A finite weight that the chosen type turns into an infinity.
+    #[error("tensor {tensor}: the weight {value} at row {row}, column {column} is out of range of {ty}")]
+    Overflow {
+        /// Its name in the output.
+        tensor: String,
+        /// Row in the output tensor.
+        row: usize,
+        /// Column in the output tensor.
+        column: usize,
+        /// The weight.
+        value: f32,
+        /// The type that cannot hold it.
+        ty: &'static str,
+    },
+    /// Elements that no weight is made of.
+    #[error("tensor {tensor}: cannot read elements of type {found} as weights")]
+    NotWeights {
+        /// Its name in the source.
+        tensor: String,
+        /// Its element type.
+        found: &'static str,
+    },
+    /// Not enough room for the result.
+    #[error("{path}: {needed} bytes are needed and {free} are free")]
+    NoSpace {
+        /// The first file of the output.
+        path: PathBuf,
+        /// Size of the output.
+        needed: u64,
+        /// Free for this user.
+        free: u64,
+    },
+    /// The output is there already.
+    #[error("{path}: exists already")]
+    Exists {
+        /// The output.
+        path: PathBuf,
+    },
+    /// Somebody asked to stop.
+    #[error("interrupted; nothing was written under the final name")]
+    Interrupted,
+}
+
+impl Error {
+    /// Whose fault it is.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Error::Container(error) => error.kind(),
+            Error::NotFinite { .. } | Error::Overflow { .. } => Kind::Bad,
+            Error::NotWeights { .. } => Kind::Unsupported,
+            Error::NoSpace { .. } | Error::Exists { .. } | Error::Interrupted => Kind::Io,
+        }
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Error::Container(error) => error.hint(),
+            Error::NotFinite { .. } => Some("the checkpoint is damaged or its training diverged".to_owned()),
+            Error::Overflow { .. } => Some(
+                "BF16 and F32 hold every weight; keep this tensor in one of them with \
+                                            `--tensor-type REGEX=bf16`"
+                    .to_owned(),
+            ),
+            Error::NotWeights { .. } => Some("the checkpoint is quantized in a way that is not read yet".to_owned()),
+            Error::NoSpace { .. } => Some("free some space or choose another folder with `-o`".to_owned()),
+            Error::Exists { .. } => Some("`--force` replaces it".to_owned()),
+            Error::Interrupted => None,
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! What can go wrong while a program is run.
+
+use planish_formats::Kind;
+
+/// A result of running a program.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What can go wrong while a program is run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A weight could not be read, or is not a number.
+    #[error(transparent)]
+    Weight(#[from] crate::run::Error),
+    /// The hidden states' temporary file.
+    #[error("the temporary file of hidden states")]
+    Spill(#[source] std::io::Error),
+    /// More than can be addressed.
+    #[error("{rows} tokens with {width} elements each are too many")]
+    TooMany {
+        /// Tokens.
+        rows: usize,
+        /// Elements of a hidden state.
+        width: usize,
+    },
+    /// Ids that are no whole number of sequences.
+    #[error("{ids} token ids are no whole number of sequences of {tokens}")]
+    Sequences {
+        /// How many ids.
+        ids: usize,
+        /// Tokens of a sequence.
+        tokens: usize,
+    },
+    /// An id that the embedding has no row for.
+    #[error("token {at} has the id {id}, and the embedding has {rows} rows")]
+    Token {
+        /// The id.
+        id: u32,
+        /// Which token.
+        at: usize,
+        /// Rows of the embedding.
+        rows: usize,
+    },
+    /// Sequences longer than the learned positions.
+    #[error("sequences of {tokens} tokens, and the model has {rows} positions")]
+    Positions {
+        /// Tokens of a sequence.
+        tokens: usize,
+        /// Positions that the model learned.
+        rows: usize,
+    },
+    /// Attention whose values are not as wide as its keys.
+    #[error("attention with keys of {dim} and values of {v_dim} elements is not computed yet")]
+    ValueHeads {
+        /// Width of a key.
+        dim: usize,
+        /// Width of a value.
+        v_dim: usize,
+    },
+    /// A program without an embedding.
+    #[error("the program does not embed its tokens")]
+    NoEmbedding,
+    /// A causal program that does not end with a linear layer.
+    #[error("the program does not end with a linear layer that makes logits")]
+    NoHead,
+}
+
+impl From<planish_formats::Error> for Error {
+    fn from(error: planish_formats::Error) -> Self {
+        Error::Weight(error.into())
+    }
+}
+
+impl Error {
+    /// Whose fault it is.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Error::Weight(error) => error.kind(),
+            Error::Spill(_) => Kind::Io,
+            Error::Token { .. } | Error::Sequences { .. } | Error::Positions { .. } | Error::TooMany { .. } => {
+                Kind::Bad
+            }
+            Error::ValueHeads { .. } | Error::NoEmbedding | Error::NoHead => Kind::Unsupported,
+        }
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Error::Weight(error) => error.hint(),
+            Error::Spill(_) => {
+                Some("give `TMPDIR` a folder with room, or keep more in memory with `--memory`".to_owned())
+            }
+            Error::Positions { rows, .. } => Some(format!("`--ctx {rows}` at most")),
+            Error::Token { .. } => Some("the tokenizer belongs to another model".to_owned()),
+            Error::TooMany { .. }
+            | Error::Sequences { .. }
+            | Error::ValueHeads { .. }
+            | Error::NoEmbedding
+            | Error::NoHead => None,
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Logits, a tile of the vocabulary at a time.
+
+use std::ops::Range;
+
+use planish_formats::Source;
+use planish_kernels::cpu::{self, matmul};
+
+use super::weights::{borrowed, finite_bf16, read, vector};
+use super::{Result, Settings};
+use crate::model::Param;
+use crate::run::Weight;
+
+/// What the head multiplies, and the states it reads, ready for any tile of the vocabulary.
+pub struct Head<'a> {
+    settings: Settings,
+    /// `[rows, width]`.
+    x: Vec<f32>,
+    weight: Weight<'a>,
+    name: String,
+    bias: Option<Vec<f32>>,
+}
+
+/// The weights of one tile of the vocabulary.
+pub struct Tile<'a> {
+    tokens: Range<usize>,
+    borrowed: Option<&'a [u8]>,
+    decoded: Vec<f32>,
+}
+
+impl<'a> Head<'a> {
+    pub(super) fn new(
+        settings: Settings,
+        source: &'a dyn Source,
+        x: Vec<f32>,
+        w: &'a Param,
+        bias: Option<&Param>,
+    ) -> Result<Head<'a>> {
+        let weight = Weight::new(source, &w.from, &w.shape)?;
+        Ok(Head { settings, x, weight, name: w.name.clone(), bias: vector(settings.isa, source, bias)? })
+    }
+
+    /// How many tokens there are logits of.
+    pub fn vocab(&self) -> usize {
+        self.weight.rows
+    }
+
+    /// Loads the weights for the logits of these tokens. `spare` is a tile whose memory may be used again.
+    pub fn tile(&self, tokens: Range<usize>, spare: Option<Tile<'a>>) -> Result<Tile<'a>> {
+        let mut decoded = spare.map(|tile| tile.decoded).unwrap_or_default();
+        let borrowed = borrowed(&self.weight, tokens.clone());
+        if let Some(bytes) = borrowed {
+            finite_bf16(&self.name, self.weight.cols, tokens.start, bytes)?;
+        } else {
+            decoded.resize(tokens.len() * self.weight.cols, 0.0);
+            read(self.settings.isa, &self.weight, &self.name, tokens.start, &mut decoded)?;
+        }
+        Ok(Tile { tokens, borrowed, decoded })
+    }
+
+    /// The logits of a tile's tokens for these rows, `[rows, tile]`.
+    pub fn logits(&self, tile: &Tile<'_>, rows: Range<usize>, out: &mut Vec<f32>) {
+        let (k, n) = (self.weight.cols, tile.tokens.len());
+        let weight = match tile.borrowed {
+            Some(bytes) => cpu::Weight::Bf16(bytes),
+            None => cpu::Weight::F32(&tile.decoded),
+        };
+        out.resize(rows.len() * n, 0.0);
+        let x = &self.x[rows.start * k..rows.end * k];
+        let bias = self.bias.as_ref().map(|bias| &bias[tile.tokens.clone()]);
+        matmul(self.settings.isa, x, rows.len(), k, weight, n, bias, out, self.settings.precision);
+    }
+}

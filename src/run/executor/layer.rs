@@ -1,0 +1,198 @@
+//! One layer over a few sequences: one arm an op.
+
+use std::sync::Arc;
+
+use planish_kernels::cpu::{self, Attention, Rotation, Turns};
+use rayon::prelude::*;
+
+use super::buffers::Buffers;
+use super::weights::{Loaded, read};
+use super::{Result, Settings};
+use crate::model::{Activation, Carry, Frequencies, Index, Mask, NormKind, Op, Turn, Value};
+
+/// Whole sequences that run together.
+pub(super) struct Group<'a> {
+    pub ids: &'a [u32],
+    /// Of each sequence.
+    pub tokens: usize,
+    /// Of all of them.
+    pub rows: usize,
+}
+
+/// Runs `ops` and gives back the value that `results` name as the hidden state.
+#[allow(clippy::too_many_arguments)]
+pub(super) fn run(
+    settings: &Settings,
+    buffers: &mut Buffers,
+    ops: &[Op],
+    results: &[(Carry, Value)],
+    weights: &[Loaded<'_>],
+    group: &Group<'_>,
+    hidden: Vec<f32>,
+    turns: impl Fn(&Arc<Frequencies>) -> Option<Arc<Turns>>,
+) -> Result<Option<Vec<f32>>> {
+    let wanted = results.iter().find(|(carry, _)| *carry == Carry::Hidden).map(|(_, value)| *value);
+    let mut values = Values { made: Vec::with_capacity(ops.len()), last: last_uses(ops, wanted), hidden, buffers };
+    for (at, (op, weights)) in ops.iter().zip(weights).enumerate() {
+        let value = step(settings, &mut values, at, op, weights, group, &turns)?;
+        values.made.push(Some(value));
+        values.release(at);
+    }
+    let result = wanted.and_then(|value| values.made[value.index()].take());
+    let Values { made, hidden, buffers, .. } = values;
+    made.into_iter().flatten().chain([hidden]).for_each(|buffer| buffers.give(buffer));
+    Ok(result)
+}
+
+/// For each value the last op that reads it; never, for the result.
+fn last_uses(ops: &[Op], wanted: Option<Value>) -> Vec<usize> {
+    let mut last: Vec<usize> = (0..ops.len()).collect();
+    for (at, op) in ops.iter().enumerate() {
+        for input in op.inputs() {
+            last[input.index()] = at;
+        }
+    }
+    if let Some(wanted) = wanted.filter(|wanted| wanted.index() < last.len()) {
+        last[wanted.index()] = usize::MAX;
+    }
+    last
+}
+
+/// The values of a layer while somebody will read them.
+struct Values<'a> {
+    made: Vec<Option<Vec<f32>>>,
+    last: Vec<usize>,
+    hidden: Vec<f32>,
+    buffers: &'a mut Buffers,
+}
+
+impl Values<'_> {
+    fn get(&self, value: Value) -> &[f32] {
+        self.made[value.index()].as_deref().unwrap_or_default()
+    }
+
+    /// The value to be changed in place: itself where `at` is the last to read it, else a copy.
+    fn own(&mut self, value: Value, at: usize) -> Vec<f32> {
+        if self.last[value.index()] == at {
+            return self.made[value.index()].take().unwrap_or_default();
+        }
+        self.copy(value)
+    }
+
+    fn copy(&mut self, value: Value) -> Vec<f32> {
+        let mut copy = self.buffers.take(self.get(value).len());
+        copy.copy_from_slice(self.get(value));
+        copy
+    }
+
+    /// Gives back what no later op reads.
+    fn release(&mut self, at: usize) {
+        for (value, &last) in self.made.iter_mut().zip(&self.last) {
+            if last <= at
+                && let Some(buffer) = value.take()
+            {
+                self.buffers.give(buffer);
+            }
+        }
+    }
+}
+
+fn step(
+    settings: &Settings,
+    values: &mut Values<'_>,
+    at: usize,
+    op: &Op,
+    weights: &Loaded<'_>,
+    group: &Group<'_>,
+    turns: &impl Fn(&Arc<Frequencies>) -> Option<Arc<Turns>>,
+) -> Result<Vec<f32>> {
+    let (isa, rows) = (settings.isa, group.rows);
+    Ok(match (op, weights) {
+        (Op::Carried(_), _) => {
+            let mut out = values.buffers.take(values.hidden.len());
+            out.copy_from_slice(&values.hidden);
+            out
+        }
+        (Op::Embed { table, by }, Loaded::Table(weight)) => {
+            let mut out = values.buffers.take(rows * weight.cols);
+            let fetch = |(i, out): (usize, &mut [f32])| {
+                let row = match by {
+                    Index::Token => group.ids[i] as usize,
+                    Index::Position => i % group.tokens,
+                };
+                read(isa, weight, &table.name, row, out)
+            };
+            out.par_chunks_mut(weight.cols.max(1)).enumerate().try_for_each(fetch)?;
+            out
+        }
+        (Op::Linear { x, w, .. }, Loaded::Weight(matrix, bias)) => {
+            let (n, k) = (w.shape[0], w.shape[1]);
+            let mut out = values.buffers.take(rows * n);
+            let (x, bias) = (values.get(*x), bias.as_deref());
+            cpu::matmul(isa, x, rows, k, matrix.view(), n, bias, &mut out, settings.precision);
+            out
+        }
+        (Op::Norm { kind, x, w, eps, .. }, Loaded::Weight(matrix, bias)) => {
+            let mut out = values.buffers.take(values.get(*x).len());
+            let (x, width) = (values.get(*x), w.shape[0]);
+            let cpu::Weight::F32(w) = matrix.view() else { unreachable!("norms are decoded when they are loaded") };
+            match kind {
+                NormKind::Rms => cpu::rms_norm(isa, x, width, Some(w), *eps, &mut out),
+                NormKind::Layer => cpu::layer_norm(isa, x, width, Some(w), bias.as_deref(), *eps, &mut out),
+            }
+            out
+        }
+        (Op::Rope { x, turn, dim, table }, _) => {
+            let mut out = values.own(*x, at);
+            let rotation = match turn {
+                Turn::Halves => Rotation::Halves,
+                Turn::Pairs => Rotation::Pairs,
+            };
+            if let Some(turns) = turns(table) {
+                let heads = out.len() / rows.max(1) / dim;
+                cpu::rope(isa, &mut out, heads, *dim, rotation, &turns);
+            }
+            out
+        }
+        (Op::Slice { x, per, from, to }, _) => {
+            let mut out = values.buffers.take(values.get(*x).len() / per * (to - from));
+            let pieces = out.par_chunks_mut(to - from).zip(values.get(*x).par_chunks(*per));
+            pieces.for_each(|(out, x)| out.copy_from_slice(&x[*from..*to]));
+            out
+        }
+        (Op::Attend { q, k, v, heads, mask, scale }, _) => {
+            let mut out = values.buffers.take(rows * heads.q * heads.v_dim);
+            let window = match mask {
+                Mask::Causal => None,
+                Mask::Window(tokens) => Some(*tokens),
+            };
+            let shape = Attention { heads: heads.q, kv_heads: heads.kv, head_dim: heads.dim, scale: *scale, window };
+            cpu::attend(isa, &shape, group.tokens, values.get(*q), values.get(*k), values.get(*v), &mut out);
+            out
+        }
+        (Op::Add(a, b), _) => {
+            let mut out = if a == b { values.copy(*a) } else { values.own(*a, at) };
+            cpu::add(isa, &mut out, values.get(*b));
+            out
+        }
+        (Op::Mul(a, b), _) => {
+            let mut out = if a == b { values.copy(*a) } else { values.own(*a, at) };
+            cpu::multiply(isa, &mut out, values.get(*b));
+            out
+        }
+        (Op::Act(kind, x), _) => {
+            let mut out = values.own(*x, at);
+            let kind = match kind {
+                Activation::Silu => cpu::Activation::Silu,
+                Activation::Gelu => cpu::Activation::Gelu,
+                Activation::GeluTanh => cpu::Activation::GeluTanh,
+                Activation::Relu => cpu::Activation::Relu,
+            };
+            cpu::activate(isa, kind, &mut out);
+            out
+        }
+        (Op::Embed { .. } | Op::Linear { .. } | Op::Norm { .. }, _) => {
+            unreachable!("weights are loaded by the same ops in the same order")
+        }
+    })
+}

@@ -1,0 +1,208 @@
+//! Runs a program from token ids to hidden states and logits, one layer at a time.
+//!
+//! A layer's weights are loaded once, all sequences run through it, and the weights are dropped. What stays between
+//! layers is the hidden state of every token, in memory or, past a limit, in a temporary file. Logits are made in tiles
+//! of the vocabulary, for the tokens that are asked for.
+
+mod buffers;
+mod carry;
+mod error;
+mod head;
+mod layer;
+mod weights;
+
+pub use error::{Error, Result};
+pub use head::{Head, Tile};
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use planish_formats::Source;
+use planish_kernels::Isa;
+use planish_kernels::cpu::{Precision, Turns};
+
+use crate::model::{Carry, Frequencies, Index, Layer, Model, Objective, Op};
+use buffers::Buffers;
+use layer::Group;
+use weights::Loaded;
+
+/// Rows that run through a layer at once: enough to pay for packing the weights, few enough to keep values small.
+const ROWS: usize = 1024;
+
+/// How a program is run.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Instruction set of the kernels.
+    pub isa: Isa,
+    /// How products with bf16 weights are computed.
+    pub precision: Precision,
+    /// Bytes of hidden states to keep in memory; more go to a temporary file.
+    pub memory: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings { isa: Isa::detected(), precision: Precision::F32, memory: 1 << 30 }
+    }
+}
+
+/// A program on its way through its layers.
+pub struct Executor<'a> {
+    source: &'a dyn Source,
+    layers: Vec<&'a Layer>,
+    objective: Objective,
+    ids: &'a [u32],
+    tokens: usize,
+    settings: Settings,
+    next: usize,
+    width: usize,
+    hidden: carry::Hidden,
+    buffers: Buffers,
+    turns: Vec<(Arc<Frequencies>, Arc<Turns>)>,
+}
+
+impl<'a> Executor<'a> {
+    /// Starts `model`, whose weights are in `source`, on whole sequences of `tokens` ids, one after another.
+    pub fn new(
+        model: &'a Model,
+        source: &'a dyn Source,
+        ids: &'a [u32],
+        tokens: usize,
+        settings: Settings,
+    ) -> Result<Executor<'a>> {
+        if tokens == 0 || !ids.len().is_multiple_of(tokens) {
+            return Err(Error::Sequences { ids: ids.len(), tokens });
+        }
+        let layers: Vec<&Layer> = model.stacks.iter().flat_map(|stack| &stack.layers).collect();
+        for op in layers.iter().flat_map(|layer| &layer.ops) {
+            check(op, ids, tokens)?;
+        }
+        let width = layers.iter().flat_map(|layer| &layer.ops).find_map(|op| match op {
+            Op::Embed { table, .. } => table.shape.last().copied(),
+            _ => None,
+        });
+        let width = width.ok_or(Error::NoEmbedding)?;
+        let hidden = carry::Hidden::new(ids.len(), width, settings.memory)?;
+        let (buffers, turns) = (Buffers::default(), vec![]);
+        let objective = model.objective;
+        Ok(Executor { source, layers, objective, ids, tokens, settings, next: 0, width, hidden, buffers, turns })
+    }
+
+    /// How many calls of [`Executor::step`] there are: all layers but the one that makes logits.
+    pub fn steps(&self) -> usize {
+        match self.objective {
+            Objective::Causal => self.layers.len().saturating_sub(1),
+            Objective::Hidden => self.layers.len(),
+        }
+    }
+
+    /// Elements of a hidden state.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Runs the next layer over all sequences; `None` after the last.
+    pub fn step(&mut self) -> Result<Option<&'a Layer>> {
+        if self.next >= self.steps() {
+            return Ok(None);
+        }
+        let layer = self.layers[self.next];
+        let weights = Loaded::layer(self.settings.isa, self.source, &layer.ops)?;
+        let sequences = (ROWS / self.tokens).max(1);
+        for first in (0..self.ids.len()).step_by(sequences * self.tokens) {
+            let rows = first..self.ids.len().min(first + sequences * self.tokens);
+            let group = Group { ids: &self.ids[rows.clone()], tokens: self.tokens, rows: rows.len() };
+            let mut hidden = self.buffers.take(rows.len() * self.width);
+            if self.next > 0 {
+                self.hidden.read(rows.start, &mut hidden)?;
+            }
+            let result = self.run(&layer.ops, layer, &weights, &group, hidden)?;
+            if let Some(hidden) = result {
+                self.hidden.write(rows.start, &hidden)?;
+                self.buffers.give(hidden);
+            }
+        }
+        self.next += 1;
+        Ok(Some(layer))
+    }
+
+    /// The hidden states of these tokens after the last step, `[rows, width]`.
+    pub fn hidden(&self, rows: Range<usize>, out: &mut [f32]) -> Result<()> {
+        assert_eq!(out.len(), rows.len() * self.width, "hidden states of {} rows", rows.len());
+        self.hidden.read(rows.start, out)
+    }
+
+    /// The head over these tokens, once every step was made; `None` for a model without one.
+    pub fn head(&mut self, rows: &[usize]) -> Result<Option<Head<'a>>> {
+        if self.next < self.steps() || self.objective == Objective::Hidden {
+            return Ok(None);
+        }
+        let Some(layer) = self.layers.last().copied() else { return Ok(None) };
+        let Some((Op::Linear { x, w, bias }, ops)) = layer.ops.split_last() else { return Err(Error::NoHead) };
+        let weights = Loaded::layer(self.settings.isa, self.source, ops)?;
+        let mut hidden = self.buffers.take(rows.len() * self.width);
+        for (&row, out) in rows.iter().zip(hidden.chunks_exact_mut(self.width)) {
+            self.hidden.read(row, out)?;
+        }
+        // Rows of the head are tokens of their own: it has no op that looks at others.
+        let group = Group { ids: &[], tokens: 1, rows: rows.len() };
+        let until = Layer { results: vec![(Carry::Hidden, *x)], ..layer.clone() };
+        let x = self.run(ops, &until, &weights, &group, hidden)?.ok_or(Error::NoHead)?;
+        Ok(Some(Head::new(self.settings, self.source, x, w, bias.as_ref())?))
+    }
+
+    fn run(
+        &mut self,
+        ops: &[Op],
+        layer: &Layer,
+        weights: &[Loaded<'_>],
+        group: &Group<'_>,
+        hidden: Vec<f32>,
+    ) -> Result<Option<Vec<f32>>> {
+        for op in ops {
+            self.turns_of(op);
+        }
+        let turns = |table: &Arc<Frequencies>| {
+            self.turns.iter().find(|(other, _)| Arc::ptr_eq(table, other)).map(|(_, turns)| turns.clone())
+        };
+        layer::run(&self.settings, &mut self.buffers, ops, &layer.results, weights, group, hidden, turns)
+    }
+
+    /// Makes the sines of a rope once for all layers.
+    fn turns_of(&mut self, op: &Op) {
+        let Op::Rope { table, .. } = op else { return };
+        if !self.turns.iter().any(|(other, _)| Arc::ptr_eq(table, other)) {
+            let turns = Turns::new(&table.inverse, table.scale, self.tokens);
+            self.turns.push((table.clone(), Arc::new(turns)));
+        }
+    }
+}
+
+/// Whether the ids and positions are in the tables, and the op's shape is one that the kernels have.
+fn check(op: &Op, ids: &[u32], tokens: usize) -> Result<()> {
+    match op {
+        Op::Embed { table, by: Index::Token } => {
+            let rows = table.shape.first().copied().unwrap_or(0);
+            match ids.iter().position(|&id| id as usize >= rows) {
+                Some(at) => Err(Error::Token { id: ids[at], at, rows }),
+                None => Ok(()),
+            }
+        }
+        Op::Embed { table, by: Index::Position } => match table.shape.first() {
+            Some(&rows) if tokens <= rows => Ok(()),
+            rows => Err(Error::Positions { tokens, rows: rows.copied().unwrap_or(0) }),
+        },
+        Op::Attend { heads, .. } if heads.dim != heads.v_dim => {
+            Err(Error::ValueHeads { dim: heads.dim, v_dim: heads.v_dim })
+        }
+        Op::Carried(_)
+        | Op::Linear { .. }
+        | Op::Norm { .. }
+        | Op::Rope { .. }
+        | Op::Slice { .. }
+        | Op::Attend { .. }
+        | Op::Add(..)
+        | Op::Mul(..)
+        | Op::Act(..) => Ok(()),
+    }
+}

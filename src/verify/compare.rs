@@ -1,0 +1,227 @@
+//! Both models over the same tokens, one layer of each at a time.
+
+use planish_formats::Source;
+use planish_kernels::cpu::Drift;
+use rayon::prelude::*;
+
+use super::{Error, Result, Sequences, Which};
+use crate::model::Model;
+use crate::run::executor::{Executor, Head, Settings};
+
+/// One of the two.
+#[derive(Clone, Copy)]
+pub struct Side<'a> {
+    /// The program over the names of `source`.
+    pub model: &'a Model,
+    /// Its weights.
+    pub source: &'a dyn Source,
+    /// How it is run.
+    pub settings: Settings,
+}
+
+/// How far a layer's result is from the reference's, over all tokens.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LayerDrift {
+    /// The reference's name of the layer.
+    pub name: String,
+    /// The norm of the difference over the norm of the reference's hidden states.
+    pub relative_error: f64,
+    /// The cosine between the two.
+    pub cosine: f64,
+}
+
+/// One scored token.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Score {
+    /// Its sequence.
+    pub sequence: usize,
+    /// The row of its logits, counted over all sequences.
+    pub row: usize,
+    /// The token that came next.
+    pub target: u32,
+    /// The log-probability that the reference gave it, nats.
+    pub reference: f64,
+    /// The log-probability that the candidate gave it, nats.
+    pub candidate: f64,
+    /// KL(reference || candidate), nats.
+    pub kl: f64,
+    /// The token most likely to the reference.
+    pub best_reference: u32,
+    /// The token most likely to the candidate.
+    pub best_candidate: u32,
+}
+
+impl Score {
+    /// Whether both find the same token most likely.
+    pub fn same_best(&self) -> bool {
+        self.best_reference == self.best_candidate
+    }
+}
+
+/// What a run of both has shown.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Comparison {
+    /// In the order of execution; the first is the embedding.
+    pub layers: Vec<LayerDrift>,
+    /// In the order of the text.
+    pub scores: Vec<Score>,
+}
+
+/// What is done so far.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Progress {
+    /// A layer of both.
+    Layer {
+        /// How many are done.
+        done: usize,
+        /// Of how many.
+        of: usize,
+        /// What it drifted.
+        drift: LayerDrift,
+    },
+    /// A tile of the vocabulary.
+    Head {
+        /// Tokens of the vocabulary that are done.
+        done: usize,
+        /// Of how many.
+        of: usize,
+    },
+}
+
+/// Tokens of the vocabulary whose logits are in memory at once.
+const TILE: usize = 2048;
+/// Rows of them.
+const ROWS: usize = 512;
+
+/// Runs both over `sequences`.
+pub fn compare(
+    reference: &Side<'_>,
+    candidate: &Side<'_>,
+    sequences: &Sequences,
+    progress: &mut dyn FnMut(&Progress),
+) -> Result<Comparison> {
+    let mut reference = Run::new(Which::Reference, reference, sequences)?;
+    let mut candidate = Run::new(Which::Candidate, candidate, sequences)?;
+    same("the width of hidden states", reference.executor.width(), candidate.executor.width())?;
+    let steps = reference.executor.steps();
+    same("the number of layers", steps, candidate.executor.steps())?;
+
+    let mut layers = Vec::with_capacity(steps);
+    while let (Some(name), Some(_)) = (reference.step()?, candidate.step()?) {
+        let drift = drift(name, &reference, &candidate, sequences.ids.len())?;
+        layers.push(drift.clone());
+        progress(&Progress::Layer { done: layers.len(), of: steps, drift });
+    }
+
+    let rows: Vec<usize> = sequences.scored.iter().map(|(row, _)| *row).collect();
+    let (a, b) = (reference.head(&rows)?, candidate.head(&rows)?);
+    same("the vocabulary", a.vocab(), b.vocab())?;
+    if let Some((_, id)) = sequences.scored.iter().find(|(_, id)| *id as usize >= a.vocab()) {
+        return Err(Error::Target { id: *id, vocab: a.vocab() });
+    }
+    let drifts = reduce(&reference, &a, &candidate, &b, sequences, progress)?;
+    let scores = drifts.iter().zip(&sequences.scored).map(|(drift, &(row, target))| {
+        let (sequence, token) = (row / sequences.tokens, row % sequences.tokens);
+        let not_finite = |which| Error::NotFinite { which, sequence, token };
+        let log_prob = |which, side: &planish_kernels::cpu::Likelihood| {
+            let found = side.log_prob().zip(side.best()).filter(|_| side.finite());
+            found.ok_or_else(|| not_finite(which))
+        };
+        let (reference, best_reference) = log_prob(Which::Reference, &drift.reference)?;
+        let (candidate, best_candidate) = log_prob(Which::Candidate, &drift.candidate)?;
+        Ok(Score { sequence, row, target, reference, candidate, kl: drift.kl(), best_reference, best_candidate })
+    });
+    let scores = scores.collect::<Result<Vec<_>>>()?;
+    Ok(Comparison { layers, scores })
+}
+
+fn same(what: &'static str, reference: usize, candidate: usize) -> Result<()> {
+    if reference == candidate { Ok(()) } else { Err(Error::Incomparable { what, reference, candidate }) }
+}
+
+/// An executor whose errors say whose they are.
+struct Run<'a> {
+    which: Which,
+    settings: Settings,
+    executor: Executor<'a>,
+}
+
+impl<'a> Run<'a> {
+    fn new(which: Which, side: &Side<'a>, sequences: &'a Sequences) -> Result<Run<'a>> {
+        let executor = Executor::new(side.model, side.source, &sequences.ids, sequences.tokens, side.settings);
+        Ok(Run { which, settings: side.settings, executor: executor.map_err(|source| Error::Run { which, source })? })
+    }
+
+    fn named<T>(&self, result: crate::run::executor::Result<T>) -> Result<T> {
+        result.map_err(|source| Error::Run { which: self.which, source })
+    }
+
+    fn step(&mut self) -> Result<Option<&'a str>> {
+        let step = self.executor.step();
+        Ok(self.named(step)?.map(|layer| layer.name.as_str()))
+    }
+
+    fn head(&mut self, rows: &[usize]) -> Result<Head<'a>> {
+        let head = self.executor.head(rows);
+        self.named(head)?.ok_or(Error::NoHead { which: self.which })
+    }
+}
+
+fn drift(name: &str, reference: &Run<'_>, candidate: &Run<'_>, rows: usize) -> Result<LayerDrift> {
+    let width = reference.executor.width();
+    let (mut a, mut b) = (vec![0.0; ROWS.min(rows) * width], vec![0.0; ROWS.min(rows) * width]);
+    // Squares of the reference, the candidate and the difference, and the product.
+    let mut sums = [0f64; 4];
+    for first in (0..rows).step_by(ROWS) {
+        let part = first..rows.min(first + ROWS);
+        let (a, b) = (&mut a[..part.len() * width], &mut b[..part.len() * width]);
+        reference.named(reference.executor.hidden(part.clone(), a))?;
+        candidate.named(candidate.executor.hidden(part, b))?;
+        let rows = a.par_chunks(width).zip(b.par_chunks(width)).map(|(a, b)| {
+            a.iter().zip(b).fold([0f64; 4], |[aa, bb, dd, ab], (&a, &b)| {
+                let (a, b) = (f64::from(a), f64::from(b));
+                [aa + a * a, bb + b * b, dd + (a - b) * (a - b), ab + a * b]
+            })
+        });
+        // Rows in order, whatever the threads did.
+        for row in rows.collect::<Vec<_>>() {
+            sums.iter_mut().zip(row).for_each(|(sum, row)| *sum += row);
+        }
+    }
+    let [aa, bb, dd, ab] = sums;
+    // Equal states are 1 to each other, not the rounded quotient; and nothing has no direction.
+    let cosine = if dd == 0.0 { 1.0 } else { ab / (aa * bb).sqrt() };
+    Ok(LayerDrift { name: name.to_owned(), relative_error: if dd == 0.0 { 0.0 } else { (dd / aa).sqrt() }, cosine })
+}
+
+/// The logits of both for every scored row, reduced tile by tile.
+fn reduce(
+    reference: &Run<'_>,
+    a: &Head<'_>,
+    candidate: &Run<'_>,
+    b: &Head<'_>,
+    sequences: &Sequences,
+    progress: &mut dyn FnMut(&Progress),
+) -> Result<Vec<Drift>> {
+    let isa = reference.settings.isa;
+    let mut drifts = vec![Drift::new(1); sequences.scored.len()];
+    let (mut a_logits, mut b_logits) = (vec![], vec![]);
+    let (mut a_spare, mut b_spare) = (None, None);
+    for first in (0..a.vocab()).step_by(TILE) {
+        let tokens = first..a.vocab().min(first + TILE);
+        let a_tile = reference.named(a.tile(tokens.clone(), a_spare.take()))?;
+        let b_tile = candidate.named(b.tile(tokens.clone(), b_spare.take()))?;
+        for (block, drifts) in drifts.chunks_mut(ROWS).enumerate() {
+            let rows = block * ROWS..block * ROWS + drifts.len();
+            a.logits(&a_tile, rows.clone(), &mut a_logits);
+            b.logits(&b_tile, rows.clone(), &mut b_logits);
+            let logits = a_logits.par_chunks(tokens.len()).zip(b_logits.par_chunks(tokens.len()));
+            drifts.par_iter_mut().zip(logits).zip(&sequences.scored[rows]).for_each(|((drift, (a, b)), scored)| {
+                drift.push(isa, first, a, b, scored.1);
+            });
+        }
+        (a_spare, b_spare) = (Some(a_tile), Some(b_tile));
+        progress(&Progress::Head { done: tokens.end, of: a.vocab() });
+    }
+    Ok(drifts)
+}

@@ -1,0 +1,84 @@
+//! What can go wrong while two models are compared.
+
+use std::fmt;
+
+use planish_formats::Kind;
+
+use super::Protocol;
+use crate::run::executor;
+
+/// A result of comparing.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// One of the two that are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// The original.
+    Reference,
+    /// The one under test.
+    Candidate,
+}
+
+impl fmt::Display for Which {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Which::Reference => "reference",
+            Which::Candidate => "candidate",
+        })
+    }
+}
+
+/// What can go wrong while two models are compared.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the message says what each field is")]
+pub enum Error {
+    /// One of them cannot be run.
+    #[error("the {which}: {source}")]
+    Run { which: Which, source: executor::Error },
+    /// They are not the same kind of model.
+    #[error("{what} is {reference} in the reference and {candidate} in the candidate")]
+    Incomparable { what: &'static str, reference: usize, candidate: usize },
+    /// A model without logits.
+    #[error("the {which} has no head: nothing to score")]
+    NoHead { which: Which },
+    /// Arithmetic that went over.
+    #[error("the {which}'s logits for token {token} of sequence {sequence} are not finite")]
+    NotFinite { which: Which, sequence: usize, token: usize },
+    /// A text shorter than one sequence.
+    #[error("the text has {tokens} tokens, less than one sequence of {context}")]
+    TooShort { tokens: usize, context: usize },
+    /// A way of scoring that scores nothing.
+    #[error("{protocol}: at least 4 tokens of context, and a stride of 1 up to that")]
+    Protocol { protocol: Protocol },
+    /// A target that no logit belongs to.
+    #[error("the token id {id} is not in the vocabulary of {vocab}")]
+    Target { id: u32, vocab: usize },
+}
+
+impl Error {
+    /// Whose fault it is. [`Error::Incomparable`] is nobody's: callers give it a status of its own.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Error::Run { source, .. } => source.kind(),
+            Error::Incomparable { .. }
+            | Error::NotFinite { .. }
+            | Error::TooShort { .. }
+            | Error::Protocol { .. }
+            | Error::Target { .. } => Kind::Bad,
+            Error::NoHead { .. } => Kind::Unsupported,
+        }
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Error::Run { source, .. } => source.hint(),
+            Error::Incomparable { .. } => Some("compare a model with a release made from it".to_owned()),
+            Error::NotFinite { .. } => Some("a weight or a scale is far out of range".to_owned()),
+            Error::TooShort { .. } => Some("give a longer text or a smaller `--ctx`".to_owned()),
+            Error::Target { .. } => Some("the tokenizer belongs to another model".to_owned()),
+            Error::NoHead { .. } | Error::Protocol { .. } => None,
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Which tokens are scored, and with how much context. Numbers of different protocols do not compare.
+
+use std::fmt;
+
+use super::{Error, Result};
+
+/// How a text is cut into sequences and scored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// llama-perplexity's: whole chunks of `context` tokens, the first token of each replaced by `bos` where the
+    /// vocabulary adds one, and the tokens after position `context / 2` scored.
+    Chunks {
+        /// Tokens of a chunk.
+        context: usize,
+        /// What the first token becomes.
+        bos: Option<u32>,
+    },
+    /// Hugging Face's: windows of `context` tokens that begin `stride` tokens apart; each scores the tokens that no
+    /// window before it scored, but for the very first token. What does not fill the last window is left out.
+    Stride {
+        /// Tokens of a window.
+        context: usize,
+        /// Tokens between the beginnings of windows.
+        stride: usize,
+    },
+}
+
+/// A text cut by a [`Protocol`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sequences {
+    /// The ids of all sequences, one after another.
+    pub ids: Vec<u32>,
+    /// Tokens of a sequence.
+    pub tokens: usize,
+    /// The rows whose logits are scored, ascending, and the token that came next.
+    pub scored: Vec<(usize, u32)>,
+}
+
+impl Sequences {
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.ids.len().checked_div(self.tokens).unwrap_or(0)
+    }
+
+    /// The first few of them.
+    pub fn first(&self, count: usize) -> Sequences {
+        let end = self.ids.len().min(count.saturating_mul(self.tokens));
+        let scored = self.scored.iter().copied().filter(|(row, _)| *row < end).collect();
+        Sequences { ids: self.ids[..end].to_vec(), tokens: self.tokens, scored }
+    }
+}
+
+impl Protocol {
+    /// Cuts `text`, the ids of one text from its beginning, into at most `limit` sequences.
+    pub fn cut(&self, text: &[u32], limit: usize) -> Result<Sequences> {
+        let (context, stride) = match *self {
+            Protocol::Chunks { context, .. } => (context, context),
+            Protocol::Stride { context, stride } => (context, stride),
+        };
+        if context < 4 || stride == 0 || stride > context {
+            return Err(Error::Protocol { protocol: *self });
+        }
+        let count = text.len().checked_sub(context).map_or(0, |spare| spare / stride + 1).min(limit);
+        if count == 0 {
+            return Err(Error::TooShort { tokens: text.len(), context });
+        }
+        let (mut ids, mut scored) = (Vec::with_capacity(count * context), Vec::new());
+        for chunk in 0..count {
+            let window = &text[chunk * stride..chunk * stride + context];
+            let row = ids.len();
+            ids.extend_from_slice(window);
+            // The position of the first logits that are scored: they predict the token after it.
+            let first = match *self {
+                Protocol::Chunks { bos, .. } => {
+                    if let Some(bos) = bos {
+                        ids[row] = bos;
+                    }
+                    context / 2
+                }
+                Protocol::Stride { .. } if chunk == 0 => 0,
+                // Side by side, the first token of a window has nothing to be predicted from.
+                Protocol::Stride { .. } => (context - stride).saturating_sub(1),
+            };
+            scored.extend((first..context - 1).map(|at| (row + at, window[at + 1])));
+        }
+        Ok(Sequences { ids, tokens: context, scored })
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Protocol::Chunks { context, bos } => {
+                write!(f, "chunks of {context} tokens, second half scored")?;
+                if bos.is_some() { write!(f, ", BOS first") } else { Ok(()) }
+            }
+            Protocol::Stride { context, stride } => write!(f, "windows of {context} tokens, {stride} apart"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_are_those_of_llama_perplexity() {
+        let text: Vec<u32> = (100..127).collect();
+        let cut = Protocol::Chunks { context: 8, bos: Some(1) }.cut(&text, 9).expect("three chunks");
+        assert_eq!((cut.count(), cut.tokens), (3, 8));
+        assert_eq!(cut.ids[..9], [1, 101, 102, 103, 104, 105, 106, 107, 1]);
+        assert_eq!(cut.scored[..4], [(4, 105), (5, 106), (6, 107), (12, 113)]);
+        assert_eq!(cut.scored.len(), 9);
+        assert_eq!(cut.first(1).scored.len(), 3);
+        assert_eq!(Protocol::Chunks { context: 8, bos: None }.cut(&text, 2).expect("two").count(), 2);
+    }
+
+    #[test]
+    fn strides_score_every_token_once() {
+        let text: Vec<u32> = (0..30).collect();
+        for stride in [1, 3, 8] {
+            let cut = Protocol::Stride { context: 8, stride }.cut(&text, usize::MAX).expect("windows");
+            let targets: Vec<u32> = cut.scored.iter().map(|(_, target)| *target).collect();
+            let reached = (cut.count() - 1) * stride + 8;
+            let expected: Vec<u32> = (1..reached as u32).filter(|t| stride < 8 || t % 8 != 0).collect();
+            assert_eq!(targets, expected, "{stride}");
+            assert!(cut.scored.iter().all(|(row, target)| cut.ids[*row] + 1 == *target));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_cut_is_refused() {
+        let text: Vec<u32> = (0..7).collect();
+        let short = Protocol::Chunks { context: 8, bos: None }.cut(&text, 9);
+        assert!(matches!(short, Err(Error::TooShort { tokens: 7, context: 8 })));
+        for stride in [0, 9] {
+            let cut = Protocol::Stride { context: 8, stride }.cut(&text, 9);
+            assert!(matches!(cut, Err(Error::Protocol { .. })));
+        }
+    }
+}

@@ -1,0 +1,464 @@
+//! Stock llama.cpp, loaded as plain libraries: what planish is compared with.
+//!
+//! `tests/fetch-oracle` installs it into `.oracle/`. The folder of the libraries is, in this order: `$PLANISH_ORACLE/llama`,
+//! `$PLANISH_ORACLE`, `.oracle/llama`, `.oracle`. Where there is none, [`oracle`] says so and gives `None`, and the test
+//! passes; with `PLANISH_REQUIRE_ORACLE=1` it fails.
+//!
+//! The parameter structs are written down as far as they are used, and larger than the real ones at the end: they are passed
+//! in memory, and the callee reads only its own part.
+#![allow(unsafe_code)]
+#![allow(clippy::case_sensitive_file_extension_comparisons, reason = "names of libraries have one case")]
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
+
+use std::ffi::{CString, c_char, c_int, c_void};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
+
+/// `llama_model_params`, with room.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct ModelParams {
+    before: [u64; 9],
+    vocab_only: bool,
+    check_tensors: bool,
+    use_extra_bufts: bool,
+    after: [u8; 181],
+}
+
+/// `llama_context_params`, with room.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct ContextParams {
+    n_ctx: u32,
+    n_batch: u32,
+    n_ubatch: u32,
+    n_seq_max: u32,
+    n_rs_seq: u32,
+    n_outputs_max: u32,
+    n_outputs_max_per_seq: u32,
+    n_threads: i32,
+    n_threads_batch: i32,
+    after: [u32; 119],
+}
+
+/// `llama_model_quantize_params`, with room.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct QuantizeParams {
+    nthread: i32,
+    ftype: i32,
+    output_tensor_type: i32,
+    token_embedding_type: i32,
+    allow_requantize: bool,
+    quantize_output_tensor: bool,
+    only_copy: bool,
+    pure_: bool,
+    keep_split: bool,
+    dry_run: bool,
+    after: [u64; 29],
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Batch {
+    n_tokens: i32,
+    token: *mut i32,
+    embd: *mut f32,
+    pos: *mut i32,
+    n_seq_id: *mut i32,
+    seq_id: *mut *mut i32,
+    logits: *mut i8,
+}
+
+/// An object of llama.cpp that is only pointed to.
+type Opaque = *mut c_void;
+type Log = extern "C" fn(c_int, *const c_char, *mut c_void);
+
+macro_rules! functions {
+    ($($library:ident $name:ident($($arg:ty),*) $(-> $out:ty)?;)*) => {
+        struct Functions { $($name: unsafe extern "C" fn($($arg),*) $(-> $out)?,)* }
+
+        impl Functions {
+            fn load(libraries: &Libraries) -> Result<Functions, libloading::Error> {
+                $(
+                    // SAFETY: the signature is the one in ggml.h or llama.h; the library is never closed.
+                    let $name = unsafe { *libraries.$library.get(concat!(stringify!($name), "\0").as_bytes())? };
+                )*
+                Ok(Functions { $($name,)* })
+            }
+        }
+    };
+}
+functions! {
+    base ggml_quantize_chunk(c_int, *const f32, *mut c_void, i64, i64, i64, *const f32) -> usize;
+    llama llama_log_set(Log, *mut c_void);
+    llama llama_backend_init();
+    llama llama_model_default_params() -> ModelParams;
+    llama llama_context_default_params() -> ContextParams;
+    llama llama_model_quantize_default_params() -> QuantizeParams;
+    llama llama_model_load_from_file(*const c_char, ModelParams) -> Opaque;
+    llama llama_model_free(Opaque);
+    llama llama_model_get_vocab(Opaque) -> Opaque;
+    llama llama_init_from_model(Opaque, ContextParams) -> Opaque;
+    llama llama_free(Opaque);
+    llama llama_model_quantize(*const c_char, *const c_char, *const QuantizeParams) -> u32;
+    llama llama_vocab_n_tokens(Opaque) -> i32;
+    llama llama_vocab_get_text(Opaque, i32) -> *const c_char;
+    llama llama_vocab_get_score(Opaque, i32) -> f32;
+    llama llama_vocab_get_attr(Opaque, i32) -> c_int;
+    llama llama_vocab_is_eog(Opaque, i32) -> bool;
+    llama llama_vocab_bos(Opaque) -> i32;
+    llama llama_vocab_eos(Opaque) -> i32;
+    llama llama_vocab_get_add_bos(Opaque) -> bool;
+    llama llama_vocab_get_add_eos(Opaque) -> bool;
+    llama llama_tokenize(Opaque, *const c_char, i32, *mut i32, i32, bool, bool) -> i32;
+    llama llama_detokenize(Opaque, *const i32, i32, *mut c_char, i32, bool, bool) -> i32;
+    llama llama_batch_init(i32, i32, i32) -> Batch;
+    llama llama_batch_free(Batch);
+    llama llama_decode(Opaque, Batch) -> i32;
+    llama llama_get_logits_ith(Opaque, i32) -> *const f32;
+}
+
+struct Libraries {
+    base: Library,
+    llama: Library,
+}
+
+/// llama.cpp, loaded for the life of the process.
+pub struct Oracle {
+    functions: Functions,
+    _libraries: Libraries,
+}
+
+/// The oracle, or `None` with a word about it where it is not installed.
+pub fn oracle() -> Option<&'static Oracle> {
+    static ORACLE: OnceLock<Option<Oracle>> = OnceLock::new();
+    let oracle = ORACLE.get_or_init(|| {
+        let installed = |folder: &PathBuf| library(folder, "libggml-base").is_some();
+        let folders = bases().into_iter().flat_map(|base| [base.join("llama"), base]);
+        Some(Oracle::load(&folders.into_iter().find(installed)?).expect("the oracle's libraries do not load"))
+    });
+    if oracle.is_none() {
+        skip("oracle not installed");
+    }
+    oracle.as_ref()
+}
+
+/// A folder of real input, such as `smollm2` or `tokenizers/llama3`: beside the oracle, or in `$PLANISH_MODELS`.
+pub fn installed(name: &str) -> Option<PathBuf> {
+    let models = std::env::var_os("PLANISH_MODELS").map(PathBuf::from);
+    let found = models.into_iter().chain(bases()).map(|base| base.join(name)).find(|folder| folder.is_dir());
+    if found.is_none() {
+        skip(&format!("{name} not installed"));
+    }
+    found
+}
+
+/// A file or folder of the data that lies beside the repository.
+pub fn shared(name: &str) -> Option<PathBuf> {
+    let path = root().join("../shared").join(name);
+    if path.exists() {
+        return Some(path);
+    }
+    println!("skipped: ../shared/{name} is not there");
+    None
+}
+
+/// The root of the workspace.
+pub fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.ancestors().find(|dir| dir.join("Cargo.lock").is_file()).unwrap_or(here).to_owned()
+}
+
+fn skip(why: &str) {
+    assert!(std::env::var_os("PLANISH_REQUIRE_ORACLE").is_none_or(|v| v != "1"), "{why}, but it is required");
+    println!("skipped: {why}");
+}
+
+fn bases() -> Vec<PathBuf> {
+    let named = std::env::var_os("PLANISH_ORACLE").map(PathBuf::from);
+    named.into_iter().chain([root().join(".oracle")]).collect()
+}
+
+/// The library of this name in `folder`, with or without a version: `libllama.so`, `libllama.v0.5.0.so`.
+fn library(folder: &Path, stem: &str) -> Option<PathBuf> {
+    let is = |name: &str| {
+        name.strip_prefix(stem).is_some_and(|rest| rest == ".so" || (rest.starts_with(".v") && rest.ends_with(".so")))
+    };
+    let entries = std::fs::read_dir(folder).ok()?.flatten();
+    entries.map(|entry| entry.path()).find(|path| path.file_name().and_then(|n| n.to_str()).is_some_and(is))
+}
+
+extern "C" fn quiet(_: c_int, _: *const c_char, _: *mut c_void) {}
+
+impl Oracle {
+    fn load(folder: &Path) -> Result<Oracle, libloading::Error> {
+        let open = |stem| {
+            let path = library(folder, stem).unwrap_or_else(|| folder.join(format!("{stem}.so")));
+            // SAFETY: llama.cpp's libraries have no initialisers that break anything; they stay open.
+            unsafe { Library::open(Some(path), RTLD_NOW | RTLD_GLOBAL) }
+        };
+        let base = open("libggml-base")?;
+        let ggml = open("libggml")?;
+        let path = CString::new(format!("{}/", folder.display())).expect("a folder without a zero byte");
+        // SAFETY: `void ggml_backend_load_all_from_path(const char *)`; the string lives through the call.
+        unsafe {
+            let load: libloading::os::unix::Symbol<unsafe extern "C" fn(*const c_char)> =
+                ggml.get(b"ggml_backend_load_all_from_path\0")?;
+            load(path.as_ptr());
+        }
+        std::mem::forget(ggml);
+        let libraries = Libraries { base, llama: open("libllama")? };
+        let functions = Functions::load(&libraries)?;
+        // SAFETY: plain calls; `quiet` has the type of a log callback and ignores its arguments.
+        unsafe {
+            (functions.llama_log_set)(quiet, std::ptr::null_mut());
+            (functions.llama_backend_init)();
+            let model = (functions.llama_model_default_params)();
+            let quantize = (functions.llama_model_quantize_default_params)();
+            assert!(
+                !model.vocab_only && !model.check_tensors && model.use_extra_bufts && quantize.quantize_output_tensor,
+                "the oracle's parameter structs have another layout than is written here"
+            );
+        }
+        Ok(Oracle { functions, _libraries: libraries })
+    }
+
+    fn open(&'static self, path: &Path, vocab_only: bool) -> Result<Model, String> {
+        let name = c_path(path);
+        // SAFETY: the path lives through the call; the params are the library's own but for one flag.
+        let raw = unsafe {
+            let params = ModelParams { vocab_only, ..(self.functions.llama_model_default_params)() };
+            (self.functions.llama_model_load_from_file)(name.as_ptr(), params)
+        };
+        if raw.is_null() {
+            return Err(format!("llama.cpp does not load {}", path.display()));
+        }
+        // SAFETY: `raw` is a model.
+        let vocab = unsafe { (self.functions.llama_model_get_vocab)(raw) };
+        Ok(Model { oracle: self, raw, vocab })
+    }
+
+    /// Quantizes a GGUF file. `ftype` is llama.cpp's number of the file type, `threads` 0 for all.
+    pub fn quantize(
+        &self,
+        from: &Path,
+        to: &Path,
+        ftype: i32,
+        threads: i32,
+        options: QuantizeOptions,
+    ) -> Result<(), String> {
+        let (from_c, to_c) = (c_path(from), c_path(to));
+        // SAFETY: the strings and the params live through the call.
+        let code = unsafe {
+            let mut params = (self.functions.llama_model_quantize_default_params)();
+            params.nthread = threads;
+            params.ftype = ftype;
+            params.pure_ = options.pure;
+            params.quantize_output_tensor = !options.leave_output;
+            params.allow_requantize = options.allow_requantize;
+            params.output_tensor_type = options.output_type.unwrap_or(params.output_tensor_type);
+            params.token_embedding_type = options.embedding_type.unwrap_or(params.token_embedding_type);
+            (self.functions.llama_model_quantize)(from_c.as_ptr(), to_c.as_ptr(), &raw const params)
+        };
+        if code == 0 { Ok(()) } else { Err(format!("llama.cpp does not quantize {}: {code}", from.display())) }
+    }
+
+    /// Encodes rows of `cols` floats with GGML type `ty` into blocks of `row_bytes` a row. `importance`: one weight a column.
+    pub fn quantize_chunk(
+        &self,
+        ty: u32,
+        rows: &[f32],
+        cols: usize,
+        row_bytes: usize,
+        importance: Option<&[f32]>,
+    ) -> Vec<u8> {
+        assert!(rows.len().is_multiple_of(cols) && importance.is_none_or(|weights| weights.len() == cols));
+        let count = rows.len() / cols;
+        let mut out = vec![0u8; count * row_bytes];
+        let weights = importance.map_or(std::ptr::null(), <[f32]>::as_ptr);
+        // SAFETY: `rows` has count x cols floats, `weights` cols or is null, `out` is as large as the caller says a row is
+        // and the size is checked below.
+        let written = unsafe {
+            let (src, dst) = (rows.as_ptr(), out.as_mut_ptr().cast());
+            (self.functions.ggml_quantize_chunk)(ty as c_int, src, dst, 0, count as i64, cols as i64, weights)
+        };
+        assert_eq!(written, out.len(), "row_bytes is not what type {ty} has for {cols} columns");
+        out
+    }
+}
+
+/// What [`Oracle::quantize`] may be told beside the file type; types are GGML's numbers.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct QuantizeOptions {
+    /// Every tensor gets the file type's own type.
+    pub pure: bool,
+    /// `output.weight` stays as it is.
+    pub leave_output: bool,
+    /// Tensors that are quantized already are quantized again.
+    pub allow_requantize: bool,
+    /// Type of `output.weight`.
+    pub output_type: Option<i32>,
+    /// Type of `token_embd.weight`.
+    pub embedding_type: Option<i32>,
+}
+
+/// A GGUF file in llama.cpp.
+pub struct Model {
+    oracle: &'static Oracle,
+    raw: Opaque,
+    vocab: Opaque,
+}
+
+impl Model {
+    /// Loads the vocabulary and no weights.
+    pub fn vocab_only(oracle: &'static Oracle, path: &Path) -> Result<Model, String> {
+        oracle.open(path, true)
+    }
+
+    /// Loads everything.
+    pub fn load(oracle: &'static Oracle, path: &Path) -> Result<Model, String> {
+        oracle.open(path, false)
+    }
+
+    /// Number of tokens.
+    pub fn tokens(&self) -> i32 {
+        // SAFETY: `vocab` is the model's.
+        unsafe { (self.oracle.functions.llama_vocab_n_tokens)(self.vocab) }
+    }
+
+    /// The ids of `text`. `add_special`: with the begin and end that the model wants; `parse_special`: texts of control
+    /// tokens are taken for the tokens.
+    pub fn tokenize(&self, text: &str, add_special: bool, parse_special: bool) -> Vec<i32> {
+        let mut ids = vec![0i32; text.len() + 16];
+        let (len, room) = (text.len() as i32, ids.len() as i32);
+        // SAFETY: both buffers live through the call and are as long as said.
+        let count = unsafe {
+            let (text, out) = (text.as_ptr().cast(), ids.as_mut_ptr());
+            (self.oracle.functions.llama_tokenize)(self.vocab, text, len, out, room, add_special, parse_special)
+        };
+        ids.truncate(usize::try_from(count).expect("more tokens than bytes"));
+        ids
+    }
+
+    /// The text of `ids`, special tokens included.
+    pub fn detokenize(&self, ids: &[i32]) -> String {
+        let mut bytes = vec![0u8; ids.len() * 256 + 16];
+        // SAFETY: both buffers live through the call and are as long as said.
+        let count = unsafe {
+            let (out, room) = (bytes.as_mut_ptr().cast(), bytes.len() as i32);
+            let ids = (ids.as_ptr(), ids.len() as i32);
+            (self.oracle.functions.llama_detokenize)(self.vocab, ids.0, ids.1, out, room, false, true)
+        };
+        bytes.truncate(usize::try_from(count).expect("more than 256 bytes a token"));
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Whether the token ends a generation.
+    pub fn ends(&self, id: i32) -> bool {
+        // SAFETY: `vocab` is the model's; ids out of range are refused by the caller's loop.
+        unsafe { (self.oracle.functions.llama_vocab_is_eog)(self.vocab, id) }
+    }
+
+    /// Ids of the tokens that begin and end a text; -1 for none.
+    pub fn begin_end(&self) -> (i32, i32) {
+        // SAFETY: `vocab` is the model's.
+        unsafe {
+            ((self.oracle.functions.llama_vocab_bos)(self.vocab), (self.oracle.functions.llama_vocab_eos)(self.vocab))
+        }
+    }
+
+    /// The logits after every token of `tokens`.
+    pub fn decode_logits(&self, tokens: &[i32]) -> Vec<Vec<f32>> {
+        let mut context = Context::new(self, tokens.len());
+        context.decode(tokens, 0, true);
+        (0..tokens.len()).map(|i| context.logits(i as i32).to_vec()).collect()
+    }
+
+    /// The `count` likeliest tokens after `prompt`, one after the other. Ends at nothing.
+    pub fn greedy(&self, prompt: &[i32], count: usize) -> Vec<i32> {
+        let mut context = Context::new(self, prompt.len() + count);
+        context.decode(prompt, 0, false);
+        let mut out = Vec::new();
+        while out.len() < count {
+            let logits = context.logits(-1);
+            let best = (0..logits.len()).reduce(|best, i| if logits[i] > logits[best] { i } else { best });
+            out.push(best.expect("a vocabulary") as i32);
+            context.decode(&out[out.len() - 1..], prompt.len() + out.len() - 1, false);
+        }
+        out
+    }
+}
+
+impl Drop for Model {
+    fn drop(&mut self) {
+        // SAFETY: `raw` came from llama_model_load_from_file and is not used after this.
+        unsafe { (self.oracle.functions.llama_model_free)(self.raw) }
+    }
+}
+
+/// A sequence being decoded.
+struct Context<'a> {
+    model: &'a Model,
+    raw: Opaque,
+}
+
+impl<'a> Context<'a> {
+    fn new(model: &'a Model, tokens: usize) -> Context<'a> {
+        let size = tokens.max(1) as u32;
+        // SAFETY: the params are the library's own but for sizes and threads.
+        let raw = unsafe {
+            let functions = &model.oracle.functions;
+            let mut params = (functions.llama_context_default_params)();
+            (params.n_ctx, params.n_batch, params.n_ubatch) = (size, size, size);
+            (params.n_threads, params.n_threads_batch) = (2, 2);
+            (functions.llama_init_from_model)(model.raw, params)
+        };
+        assert!(!raw.is_null(), "llama.cpp makes no context of {size} tokens");
+        Context { model, raw }
+    }
+
+    /// Decodes `tokens` at `start`. Logits are kept for `all` of them or for the last.
+    fn decode(&mut self, tokens: &[i32], start: usize, all: bool) {
+        let functions = &self.model.oracle.functions;
+        // SAFETY: the batch has room for as many tokens as are written; it is freed once.
+        let code = unsafe {
+            let mut batch = (functions.llama_batch_init)(tokens.len() as i32, 0, 1);
+            batch.n_tokens = tokens.len() as i32;
+            for (i, &token) in tokens.iter().enumerate() {
+                *batch.token.add(i) = token;
+                *batch.pos.add(i) = (start + i) as i32;
+                *batch.n_seq_id.add(i) = 1;
+                **batch.seq_id.add(i) = 0;
+                *batch.logits.add(i) = i8::from(all || i + 1 == tokens.len());
+            }
+            let code = (functions.llama_decode)(self.raw, batch);
+            (functions.llama_batch_free)(batch);
+            code
+        };
+        assert_eq!(code, 0, "llama_decode");
+    }
+
+    fn logits(&self, i: i32) -> &[f32] {
+        let vocab = usize::try_from(self.model.tokens()).expect("a size");
+        // SAFETY: llama.cpp keeps a row of as many floats as there are tokens until the next decode, which needs `&mut self`.
+        unsafe {
+            let row = (self.model.oracle.functions.llama_get_logits_ith)(self.raw, i);
+            assert!(!row.is_null(), "no logits were kept for token {i}");
+            std::slice::from_raw_parts(row, vocab)
+        }
+    }
+}
+
+impl Drop for Context<'_> {
+    fn drop(&mut self) {
+        // SAFETY: `raw` came from llama_init_from_model and is not used after this.
+        unsafe { (self.model.oracle.functions.llama_free)(self.raw) }
+    }
+}
+
+fn c_path(path: &Path) -> CString {
+    CString::new(path.to_str().expect("a path in UTF-8")).expect("a path without a zero byte")
+}

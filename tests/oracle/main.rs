@@ -1,0 +1,9 @@
+//! planish against stock llama.cpp and the `tokenizers` crate, on real models.
+
+mod files;
+mod generation;
+mod keys;
+mod llama;
+mod rebuilt;
+mod release;
+mod tokens;

@@ -1,0 +1,79 @@
+//! What the tests of running models share.
+
+#![allow(dead_code)]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use planish::checkpoint::read_json;
+use planish::model::{Model, architecture};
+use planish::run::{Scratch, Weight};
+use planish_formats::{Dtype, Info, Meta, Result, Source, Storage, View};
+use planish_kernels::{Isa, block};
+
+/// A folder's weights and the program over them.
+pub(crate) fn open(folder: &Path) -> (Box<dyn Source>, Model) {
+    let config = read_json(&folder.join("config.json")).expect("config.json");
+    let architecture = architecture(&config).expect("an architecture");
+    let settings = architecture.config(&config).expect("a configuration");
+    let source = planish_formats::open(&folder.join("model.safetensors")).expect("weights");
+    let model = architecture.program(&settings, |tensor| source.info(tensor).is_some()).expect("a program");
+    (source, model)
+}
+
+/// The tensors of a checkpoint's GGUF, made in memory.
+pub(crate) struct Released {
+    infos: Vec<Info>,
+    data: Vec<Vec<u8>>,
+    meta: Meta,
+}
+
+impl Released {
+    /// Every matrix as `storage` says for its name, every vector as F32.
+    pub(crate) fn new(model: &Model, source: &dyn Source, storage: impl Fn(&str) -> Storage) -> Released {
+        let mut released = Released { infos: vec![], data: vec![], meta: Meta::Strings(BTreeMap::new()) };
+        for (_, param) in model.params() {
+            if released.infos.iter().any(|info| info.name == param.name) {
+                continue;
+            }
+            let gather = param.in_gguf();
+            let weight = Weight::new(source, &gather, &param.shape).expect("a weight");
+            let mut values = vec![0.0; weight.rows * weight.cols];
+            weight.read(Isa::Scalar, 0..weight.rows, &mut Scratch::default(), &mut values).expect("values");
+            let storage = if param.shape.len() == 2 { storage(&param.name) } else { Storage::Plain(Dtype::F32) };
+            let codec = block::codec(storage.name()).expect("a codec");
+            let mut bytes = vec![0; storage.bytes(&param.shape).expect("whole blocks")];
+            codec.encode(Isa::Scalar, &values, *param.shape.last().expect("a row"), None, &mut bytes);
+            released.infos.push(Info { name: param.name.clone(), storage, shape: param.shape.clone() });
+            released.data.push(bytes);
+        }
+        released
+    }
+}
+
+impl Released {
+    /// The bytes of a tensor, to be damaged.
+    pub(crate) fn bytes(&mut self, name: &str) -> &mut Vec<u8> {
+        let at = self.infos.iter().position(|info| info.name == name).expect("a tensor of the model");
+        &mut self.data[at]
+    }
+}
+
+impl Source for Released {
+    fn infos(&self) -> &[Info] {
+        &self.infos
+    }
+
+    fn view(&self, name: &str) -> Result<View<'_>> {
+        let at = self.infos.iter().position(|info| info.name == name).expect("only what the program names");
+        Ok(View { info: &self.infos[at], bytes: &self.data[at] })
+    }
+
+    fn meta(&self) -> &Meta {
+        &self.meta
+    }
+
+    fn files(&self) -> &[PathBuf] {
+        &[]
+    }
+}
