@@ -29,7 +29,7 @@ fn main() {
         let mut ours = vec![0u8; rows.len() / codec.block_len() * codec.block_bytes()];
         let mut theirs = ours.clone();
         for (work, importance) in [("encode", None), ("encode weighted", Some(importance.as_slice()))] {
-            if importance.is_some() && !codec.weighs() {
+            if importance.is_some() && !codec.weighs() || importance.is_none() && codec.needs_importance() {
                 continue;
             }
             oracle.encode(codec.name(), &rows, COLS, importance, &mut theirs);

@@ -16,6 +16,8 @@ pub(super) trait Block: Sync + 'static {
     const FALLBACK: Option<&'static str>;
     /// Whether importance changes the bytes.
     const WEIGHS: bool;
+    /// Whether there is no encoding without importance.
+    const NEEDS_IMPORTANCE: bool = false;
     const TOLERANCE: f32;
 
     /// Lengths are checked already. Must be `#[inline(always)]`, as must `decode`.
@@ -78,6 +80,10 @@ impl<B: Block> Codec for Of<B> {
         B::WEIGHS
     }
 
+    fn needs_importance(&self) -> bool {
+        B::NEEDS_IMPORTANCE
+    }
+
     fn tolerance(&self) -> f32 {
         B::TOLERANCE
     }
@@ -90,6 +96,7 @@ impl<B: Block> Codec for Of<B> {
         assert!(cols > 0 && cols.is_multiple_of(B::LEN) && rows.len().is_multiple_of(cols), "rows of whole blocks");
         assert_eq!(out.len(), rows.len() / B::LEN * B::BYTES, "bytes of the rows");
         let importance = importance.filter(|_| B::WEIGHS);
+        assert!(importance.is_some() || !B::NEEDS_IMPORTANCE, "{} without importance", B::NAME);
         assert!(importance.is_none_or(|w| w.len() == cols), "one weight a column");
         dispatch(isa, Encode::<B>(Input { values: rows, cols, importance }, out, PhantomData));
     }

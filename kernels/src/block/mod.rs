@@ -1,9 +1,24 @@
 //! Block codecs: `f32` rows to the bytes of a GGML type and back. One file a type; [`CODECS`] lists them.
 
 mod codec;
+mod fp4;
+mod grid;
 pub(crate) mod half;
+mod iq1_m;
+mod iq1_s;
+mod iq2_s;
+mod iq2_xs;
+mod iq2_xxs;
+mod iq3_s;
+mod iq3_xxs;
+mod iq4_nl;
+mod iq4_xs;
 mod k_scales;
+mod mxfp4;
+mod nvfp4;
 mod plain;
+mod q1_0;
+mod q2_0;
 mod q2_k;
 mod q3_k;
 mod q4_0;
@@ -15,8 +30,13 @@ mod q5_k;
 mod q6_k;
 mod q8_0;
 mod search;
+mod signs;
 mod small;
 mod super_block;
+mod ternary;
+mod tq1_0;
+mod tq2_0;
+mod units;
 mod weights;
 
 use crate::Isa;
@@ -33,7 +53,8 @@ pub trait Codec: Sync {
     fn block_len(&self) -> usize;
     /// Bytes a block.
     fn block_bytes(&self) -> usize;
-    /// The type to take for rows that are not a whole number of blocks; `None` where blocks of one element always fit.
+    /// The type to take for rows that are not a whole number of blocks; `None` where blocks of one element always fit
+    /// and where llama.cpp has none (Q1_0, NVFP4).
     fn fallback(&self) -> Option<&'static str>;
     /// Whether `encode` looks at importance.
     fn weighs(&self) -> bool;
@@ -48,7 +69,7 @@ pub trait Codec: Sync {
     ///
     /// `importance` holds one weight a column (`cols` of them), shared by all rows. `out` takes exactly the bytes of
     /// `rows`. Values must be finite: callers check (see [`crate::first_non_finite`]), since only they can name the
-    /// tensor. Panics if the lengths do not fit together.
+    /// tensor. Panics if the lengths do not fit together, or without importance where it is needed.
     fn encode(&self, isa: Isa, rows: &[f32], cols: usize, importance: Option<&[f32]>, out: &mut [u8]);
 
     /// Decodes whole blocks into `out.len()` elements. Panics if the lengths do not fit together.
@@ -70,6 +91,21 @@ pub static CODECS: &[&dyn Codec] = &[
     &Of::<q4_k::Q4K>::CODEC,
     &Of::<q5_k::Q5K>::CODEC,
     &Of::<q6_k::Q6K>::CODEC,
+    &Of::<iq4_nl::Iq4Nl>::CODEC,
+    &Of::<iq4_xs::Iq4Xs>::CODEC,
+    &Of::<iq3_xxs::Iq3Xxs>::CODEC,
+    &Of::<iq3_s::Iq3S>::CODEC,
+    &Of::<iq2_xxs::Iq2Xxs>::CODEC,
+    &Of::<iq2_xs::Iq2Xs>::CODEC,
+    &Of::<iq2_s::Iq2S>::CODEC,
+    &Of::<iq1_s::Iq1S>::CODEC,
+    &Of::<iq1_m::Iq1M>::CODEC,
+    &Of::<tq1_0::Tq1_0>::CODEC,
+    &Of::<tq2_0::Tq2_0>::CODEC,
+    &Of::<mxfp4::Mxfp4>::CODEC,
+    &Of::<nvfp4::Nvfp4>::CODEC,
+    &Of::<q1_0::Q1_0>::CODEC,
+    &Of::<q2_0::Q2_0>::CODEC,
 ];
 
 /// The codec of this name, in any case.

@@ -68,3 +68,27 @@ pub(super) fn level_weights<L: Lanes>(lanes: L, x: &[Row; 32], w: &mut [Row; 32]
         (level + lanes.load(&x.0).abs()).store(&mut w.0);
     }
 }
+
+/// Up to sixteen sub-blocks, one a lane; missing ones are zeros.
+#[inline(always)]
+pub(super) fn sub_blocks<L: Lanes, const N: usize>(lanes: L, values: &[f32], out: &mut [Row; N]) {
+    if values.len() == LANES * N {
+        return transposed(lanes, values, out);
+    }
+    let mut padded = [Row::default(); N];
+    bytemuck::cast_slice_mut(&mut padded)[..values.len()].copy_from_slice(values);
+    transposed(lanes, bytemuck::cast_slice(&padded), out);
+}
+
+/// The importance of sixteen sub-blocks that start at element `start` of the rows, one a lane.
+#[inline(always)]
+pub(super) fn sub_block_columns<L: Lanes, const N: usize>(
+    lanes: L,
+    importance: &[f32],
+    start: usize,
+    out: &mut [Row; N],
+) {
+    let mut natural = [Row::default(); N];
+    columns(importance, start, bytemuck::cast_slice_mut(&mut natural));
+    transposed(lanes, bytemuck::cast_slice(&natural), out);
+}

@@ -2,6 +2,10 @@
 #![allow(unsafe_code)]
 
 use std::arch::x86_64::{
+    __m128, _mm256_add_epi32, _mm256_blendv_epi8, _mm256_broadcast_ps, _mm256_castsi256_ps, _mm256_cvtepu16_epi32,
+    _mm256_or_ps, _mm256_permutevar_ps, _mm256_permutevar8x32_ps, _mm256_slli_epi32, _mm256_srli_epi32,
+};
+use std::arch::x86_64::{
     __m128i, __m256, __m256i, _CMP_EQ_OQ, _CMP_LT_OQ, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _mm256_add_ps,
     _mm256_and_ps, _mm256_and_si256, _mm256_andnot_ps, _mm256_blendv_ps, _mm256_castps_si256, _mm256_cmp_ps,
     _mm256_cvtepi32_ps, _mm256_cvtph_ps, _mm256_cvtps_ph, _mm256_cvttps_epi32, _mm256_div_ps, _mm256_loadu_ps,
@@ -15,9 +19,9 @@ use std::arch::x86_64::{
     _mm256_castsi256_si128, _mm256_extractf128_ps,
 };
 use std::mem::transmute;
-use std::ops::{Add, BitAnd, Div, Mul, Sub};
+use std::ops::{Add, BitAnd, BitOr, Div, Mul, Sub};
 
-use super::{Job, LANES, Lanes, Mask, Row, Vector};
+use super::{Codes, Job, LANES, Lanes, Mask, Row, Vector};
 
 /// Proof that the machine has AVX2 and F16C.
 #[derive(Clone, Copy)]
@@ -26,6 +30,10 @@ pub(super) struct Avx2(());
 /// Exists only where an [`Avx2`] made it.
 #[derive(Clone, Copy)]
 pub(super) struct Avx2F(__m256, __m256);
+
+/// Words of the two halves.
+#[derive(Clone, Copy)]
+pub(super) struct Avx2Codes(__m256i, __m256i);
 
 /// All ones in the lanes that are true.
 #[derive(Clone, Copy)]
@@ -55,6 +63,7 @@ macro_rules! isa {
 
 impl Lanes for Avx2 {
     type F = Avx2F;
+    type Codes = Avx2Codes;
 
     #[inline(always)]
     fn apart<J: Job>(self, job: J) -> J::Out {
@@ -85,6 +94,84 @@ impl Lanes for Avx2 {
     fn transpose(self, src: &[f32], stride: usize, out: &mut [Row; LANES]) {
         // SAFETY: `self` proves that the machine has the instructions.
         unsafe { transpose(src, stride, out) };
+    }
+
+    #[inline(always)]
+    fn splat_codes(self, v: u32) -> Avx2Codes {
+        let v = isa!(_mm256_set1_epi32(v as i32));
+        Avx2Codes(v, v)
+    }
+
+    #[inline(always)]
+    fn load_codes(self, v: &[u32; LANES]) -> Avx2Codes {
+        isa!({
+            let [low, high] = transmute::<[u32; LANES], [__m256i; 2]>(*v);
+            Avx2Codes(low, high)
+        })
+    }
+
+    #[inline(always)]
+    fn load_short_codes(self, v: &[u16; LANES]) -> Avx2Codes {
+        isa!({
+            let [low, high] = transmute::<[u16; LANES], [__m128i; 2]>(*v);
+            Avx2Codes(_mm256_cvtepu16_epi32(low), _mm256_cvtepu16_epi32(high))
+        })
+    }
+
+    #[inline(always)]
+    fn pick4(self, table: &[f32; 4], codes: Avx2Codes) -> Avx2F {
+        isa!({
+            let table = _mm256_broadcast_ps(&transmute::<[f32; 4], __m128>(*table));
+            Avx2F(_mm256_permutevar_ps(table, codes.0), _mm256_permutevar_ps(table, codes.1))
+        })
+    }
+
+    #[inline(always)]
+    fn pick8(self, table: &[f32; 8], codes: Avx2Codes) -> Avx2F {
+        isa!({
+            let table = _mm256_loadu_ps(table.as_ptr());
+            Avx2F(_mm256_permutevar8x32_ps(table, codes.0), _mm256_permutevar8x32_ps(table, codes.1))
+        })
+    }
+
+    #[inline(always)]
+    fn pick16(self, table: &[f32; LANES], codes: Avx2Codes) -> Avx2F {
+        isa!({
+            let [low, high] = transmute::<[f32; LANES], [__m256; 2]>(*table);
+            let half = |codes: __m256i| {
+                let is_high = _mm256_castsi256_ps(_mm256_slli_epi32::<28>(codes));
+                let low = _mm256_permutevar8x32_ps(low, codes);
+                _mm256_blendv_ps(low, _mm256_permutevar8x32_ps(high, codes), is_high)
+            };
+            Avx2F(half(codes.0), half(codes.1))
+        })
+    }
+}
+
+impl Codes for Avx2Codes {
+    type Mask = Avx2Mask;
+
+    #[inline(always)]
+    fn store(self, out: &mut [u32; LANES]) {
+        *out = isa!(transmute::<[__m256i; 2], [u32; LANES]>([self.0, self.1]));
+    }
+
+    #[inline(always)]
+    fn shift<const BITS: i32>(self) -> Self {
+        isa!(Avx2Codes(_mm256_srli_epi32::<BITS>(self.0), _mm256_srli_epi32::<BITS>(self.1)))
+    }
+
+    #[inline(always)]
+    fn push(self, mask: Avx2Mask) -> Self {
+        // A true lane is -1.
+        let half = |codes, mask| isa!(_mm256_sub_epi32(_mm256_add_epi32(codes, codes), _mm256_castps_si256(mask)));
+        Avx2Codes(half(self.0, mask.0), half(self.1, mask.1))
+    }
+
+    #[inline(always)]
+    fn select(mask: Avx2Mask, yes: Self, no: Self) -> Self {
+        let half = |mask, yes, no| isa!(_mm256_blendv_epi8(no, yes, _mm256_castps_si256(mask)));
+        Avx2Codes(half(mask.0, yes.0, no.0), half(mask.1, yes.1, no.1))
     }
 }
 
@@ -191,6 +278,11 @@ impl Vector for Avx2F {
     }
 
     #[inline(always)]
+    fn to_words(self, out: &mut [u32; LANES]) {
+        isa!(Avx2Codes(_mm256_cvttps_epi32(self.0), _mm256_cvttps_epi32(self.1))).store(out);
+    }
+
+    #[inline(always)]
     fn min(self, other: Self) -> Self {
         isa!(Avx2F(_mm256_min_ps(self.0, other.0), _mm256_min_ps(self.1, other.1)))
     }
@@ -258,6 +350,14 @@ impl BitAnd for Avx2Mask {
     #[inline(always)]
     fn bitand(self, other: Avx2Mask) -> Avx2Mask {
         isa!(Avx2Mask(_mm256_and_ps(self.0, other.0), _mm256_and_ps(self.1, other.1)))
+    }
+}
+
+impl BitOr for Avx2Mask {
+    type Output = Avx2Mask;
+    #[inline(always)]
+    fn bitor(self, other: Avx2Mask) -> Avx2Mask {
+        isa!(Avx2Mask(_mm256_or_ps(self.0, other.0), _mm256_or_ps(self.1, other.1)))
     }
 }
 

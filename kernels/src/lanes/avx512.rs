@@ -2,6 +2,11 @@
 #![allow(unsafe_code)]
 
 use std::arch::x86_64::{
+    __m128, __m512i, _mm_cvtsi32_si128, _mm256_loadu_ps, _mm512_add_epi32, _mm512_broadcast_f32x4,
+    _mm512_broadcast_f32x8, _mm512_cvtepu16_epi32, _mm512_mask_add_epi32, _mm512_mask_mov_epi32, _mm512_permutevar_ps,
+    _mm512_permutexvar_ps, _mm512_srl_epi32,
+};
+use std::arch::x86_64::{
     __m128i, __m256i, __m512, __mmask16, _CMP_EQ_OQ, _CMP_LT_OQ, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT,
     _mm512_abs_ps, _mm512_add_ps, _mm512_and_si512, _mm512_castps_si512, _mm512_cmp_ps_mask, _mm512_cvtepi32_epi8,
     _mm512_cvtepi32_ps, _mm512_cvtph_ps, _mm512_cvtps_ph, _mm512_cvttps_epi32, _mm512_div_ps, _mm512_loadu_ps,
@@ -10,9 +15,9 @@ use std::arch::x86_64::{
     _mm512_xor_ps,
 };
 use std::mem::transmute;
-use std::ops::{Add, BitAnd, Div, Mul, Sub};
+use std::ops::{Add, BitAnd, BitOr, Div, Mul, Sub};
 
-use super::{Job, LANES, Lanes, Mask, Row, Vector, avx2};
+use super::{Codes, Job, LANES, Lanes, Mask, Row, Vector, avx2};
 
 /// Proof that the machine has AVX-512 F, BW, DQ and VL.
 #[derive(Clone, Copy)]
@@ -21,6 +26,9 @@ pub(super) struct Avx512(());
 /// Exists only where an [`Avx512`] made it.
 #[derive(Clone, Copy)]
 pub(super) struct Avx512F(__m512);
+
+#[derive(Clone, Copy)]
+pub(super) struct Avx512Codes(__m512i);
 
 #[derive(Clone, Copy)]
 pub(super) struct Avx512Mask(__mmask16);
@@ -49,6 +57,7 @@ macro_rules! isa {
 
 impl Lanes for Avx512 {
     type F = Avx512F;
+    type Codes = Avx512Codes;
 
     #[inline(always)]
     fn apart<J: Job>(self, job: J) -> J::Out {
@@ -75,6 +84,70 @@ impl Lanes for Avx512 {
     fn transpose(self, src: &[f32], stride: usize, out: &mut [Row; LANES]) {
         // SAFETY: `self` proves more than AVX2.
         unsafe { avx2::transpose(src, stride, out) };
+    }
+
+    #[inline(always)]
+    fn splat_codes(self, v: u32) -> Avx512Codes {
+        Avx512Codes(isa!(_mm512_set1_epi32(v as i32)))
+    }
+
+    #[inline(always)]
+    fn load_codes(self, v: &[u32; LANES]) -> Avx512Codes {
+        Avx512Codes(isa!(transmute::<[u32; LANES], __m512i>(*v)))
+    }
+
+    #[inline(always)]
+    fn load_short_codes(self, v: &[u16; LANES]) -> Avx512Codes {
+        Avx512Codes(isa!(_mm512_cvtepu16_epi32(transmute::<[u16; LANES], __m256i>(*v))))
+    }
+
+    #[inline(always)]
+    fn pick4(self, table: &[f32; 4], codes: Avx512Codes) -> Avx512F {
+        isa!({
+            let table = _mm512_broadcast_f32x4(transmute::<[f32; 4], __m128>(*table));
+            Avx512F(_mm512_permutevar_ps(table, codes.0))
+        })
+    }
+
+    #[inline(always)]
+    fn pick8(self, table: &[f32; 8], codes: Avx512Codes) -> Avx512F {
+        // The fourth bit chooses between two copies.
+        isa!({
+            let table = _mm512_broadcast_f32x8(_mm256_loadu_ps(table.as_ptr()));
+            Avx512F(_mm512_permutexvar_ps(codes.0, table))
+        })
+    }
+
+    #[inline(always)]
+    fn pick16(self, table: &[f32; LANES], codes: Avx512Codes) -> Avx512F {
+        Avx512F(isa!(_mm512_permutexvar_ps(codes.0, _mm512_loadu_ps(table.as_ptr()))))
+    }
+}
+
+impl Codes for Avx512Codes {
+    type Mask = Avx512Mask;
+
+    #[inline(always)]
+    fn store(self, out: &mut [u32; LANES]) {
+        *out = isa!(transmute::<__m512i, [u32; LANES]>(self.0));
+    }
+
+    #[inline(always)]
+    fn shift<const BITS: i32>(self) -> Self {
+        Avx512Codes(isa!(_mm512_srl_epi32(self.0, _mm_cvtsi32_si128(BITS))))
+    }
+
+    #[inline(always)]
+    fn push(self, mask: Avx512Mask) -> Self {
+        isa!({
+            let doubled = _mm512_add_epi32(self.0, self.0);
+            Avx512Codes(_mm512_mask_add_epi32(doubled, mask.0, doubled, _mm512_set1_epi32(1)))
+        })
+    }
+
+    #[inline(always)]
+    fn select(mask: Avx512Mask, yes: Self, no: Self) -> Self {
+        Avx512Codes(isa!(_mm512_mask_mov_epi32(no.0, mask.0, yes.0)))
     }
 }
 
@@ -109,6 +182,11 @@ impl Vector for Avx512F {
     #[inline(always)]
     fn to_bytes(self) -> [u8; LANES] {
         isa!(transmute::<__m128i, [u8; LANES]>(_mm512_cvtepi32_epi8(_mm512_cvttps_epi32(self.0))))
+    }
+
+    #[inline(always)]
+    fn to_words(self, out: &mut [u32; LANES]) {
+        Avx512Codes(isa!(_mm512_cvttps_epi32(self.0))).store(out);
     }
 
     #[inline(always)]
@@ -176,6 +254,14 @@ impl BitAnd for Avx512Mask {
     #[inline(always)]
     fn bitand(self, other: Avx512Mask) -> Avx512Mask {
         Avx512Mask(self.0 & other.0)
+    }
+}
+
+impl BitOr for Avx512Mask {
+    type Output = Avx512Mask;
+    #[inline(always)]
+    fn bitor(self, other: Avx512Mask) -> Avx512Mask {
+        Avx512Mask(self.0 | other.0)
     }
 }
 

@@ -10,7 +10,7 @@ mod avx2;
 mod avx512;
 mod scalar;
 
-use std::ops::{Add, BitAnd, Div, Mul, Sub};
+use std::ops::{Add, BitAnd, BitOr, Div, Mul, Sub};
 
 use crate::Isa;
 
@@ -18,7 +18,7 @@ use crate::Isa;
 pub(crate) const LANES: usize = 16;
 
 /// One number a lane, in memory.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Default, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C, align(64))]
 pub(crate) struct Row(pub(crate) [f32; LANES]);
 
@@ -26,6 +26,8 @@ pub(crate) struct Row(pub(crate) [f32; LANES]);
 pub(crate) trait Lanes: Copy {
     /// Its vector.
     type F: Vector;
+    /// Its vector of code words.
+    type Codes: Codes<Mask = <Self::F as Vector>::Mask>;
 
     /// The same number in every lane.
     fn splat(self, v: f32) -> Self::F;
@@ -37,6 +39,38 @@ pub(crate) trait Lanes: Copy {
     fn transpose(self, src: &[f32], stride: usize, out: &mut [Row; LANES]);
     /// Runs part of a job as a function of its own, which all callers share.
     fn apart<J: Job>(self, job: J) -> J::Out;
+
+    /// True where a bit is set, lane 0 the lowest.
+    #[inline(always)]
+    fn mask(self, bits: u16) -> <Self::F as Vector>::Mask {
+        self.load(&each(|lane| f32::from(bits >> lane & 1))).gt(self.splat(0.0))
+    }
+
+    /// The same word in every lane.
+    fn splat_codes(self, v: u32) -> Self::Codes;
+    /// Sixteen consecutive words.
+    fn load_codes(self, v: &[u32; LANES]) -> Self::Codes;
+    /// Sixteen consecutive short words, widened.
+    fn load_short_codes(self, v: &[u16; LANES]) -> Self::Codes;
+    /// In each lane the entry that the lowest two bits of its word choose.
+    fn pick4(self, table: &[f32; 4], codes: Self::Codes) -> Self::F;
+    /// In each lane the entry that the lowest three bits of its word choose.
+    fn pick8(self, table: &[f32; 8], codes: Self::Codes) -> Self::F;
+    /// In each lane the entry that the lowest four bits of its word choose.
+    fn pick16(self, table: &[f32; LANES], codes: Self::Codes) -> Self::F;
+}
+
+/// Sixteen words of 32 bits: indices into small tables, packed from the lowest bit.
+pub(crate) trait Codes: Copy {
+    type Mask: Mask;
+
+    fn store(self, out: &mut [u32; LANES]);
+    /// Drops the lowest `BITS` bits.
+    fn shift<const BITS: i32>(self) -> Self;
+    /// Doubles each word and adds one in the lanes of `mask`.
+    fn push(self, mask: Self::Mask) -> Self;
+    /// `yes` in the lanes of `mask`, `no` elsewhere.
+    fn select(mask: Self::Mask, yes: Self, no: Self) -> Self;
 }
 
 /// Sixteen `f32`.
@@ -60,6 +94,8 @@ pub(crate) trait Vector:
     fn sqrt(self) -> Self;
     /// To the nearest integer, ties to even; exact below 2^22 in magnitude. NaN and infinity stay.
     fn round(self) -> Self;
+    /// Cuts to an integer; numbers that `i32` cannot hold give anything.
+    fn to_words(self, out: &mut [u32; LANES]);
     /// What adding 1.5 * 2^23 leaves in the mantissa: the nearest integer below 2^22 in magnitude, and llama.cpp's own
     /// answer beyond (NaN gives 0, infinity -2^22).
     fn nearest_int(self) -> Self;
@@ -78,9 +114,14 @@ pub(crate) trait Vector:
 }
 
 /// Sixteen truth values.
-pub(crate) trait Mask: Copy + BitAnd<Output = Self> {
+pub(crate) trait Mask: Copy + BitAnd<Output = Self> + BitOr<Output = Self> {
     /// Lane 0 in the lowest bit.
     fn bits(self) -> u16;
+
+    #[inline(always)]
+    fn any(self) -> bool {
+        self.bits() != 0
+    }
 }
 
 /// `std::array::from_fn`, but inlined without fail: what is not inlined is not compiled for the instruction set.
@@ -153,6 +194,24 @@ mod tests {
                 let mut halves = [0; LANES];
                 L::F::select(a.eq(a), a, one).store_f16(&mut halves);
                 see(lanes.load_f16(&halves));
+            }
+            for (a, b) in values.iter().zip(values.iter().skip(1)) {
+                let below = lanes.load(a).lt(lanes.load(b));
+                see(L::F::select(below | lanes.load(b).eq(one), one, lanes.splat(0.0)));
+                see(L::F::select(lanes.mask(below.bits()), one, lanes.splat(0.0)));
+                let small = L::F::select(lanes.load(a).abs().lt(lanes.splat(4194304.0)), lanes.load(a), one);
+                let mut words = [0; LANES];
+                small.to_words(&mut words);
+                let codes = lanes.load_codes(&words);
+                let short = lanes.load_short_codes(&words.map(|word| word as u16));
+                let codes = L::Codes::select(below, codes.shift::<2>().push(below), short.shift::<3>());
+                see(lanes.pick4(a.first_chunk().expect("four of sixteen"), codes));
+                see(lanes.pick8(a.first_chunk().expect("eight of sixteen"), codes));
+                see(lanes.pick16(b, codes));
+                let mut stored = [0; LANES];
+                codes.store(&mut stored);
+                see(lanes.load(&stored.map(|code| code as f32)));
+                see(lanes.pick16(b, lanes.splat_codes(5)));
             }
             let mut tile = [Row::default(); LANES];
             lanes.transpose(self.0, 3, &mut tile);

@@ -1,8 +1,8 @@
 //! Plain Rust: what the other instances must equal.
 
-use std::ops::{Add, BitAnd, Div, Mul, Sub};
+use std::ops::{Add, BitAnd, BitOr, Div, Mul, Sub};
 
-use super::{Job, LANES, Lanes, Mask, Row, Vector, each};
+use super::{Codes, Job, LANES, Lanes, Mask, Row, Vector, each};
 use crate::block::half::{f16_bits, f16_value};
 
 /// Adding it to a number below 2^22 rounds to an integer, ties to even.
@@ -15,6 +15,9 @@ pub(super) struct Plain;
 pub(super) struct PlainF([f32; LANES]);
 
 #[derive(Clone, Copy)]
+pub(super) struct PlainCodes([u32; LANES]);
+
+#[derive(Clone, Copy)]
 pub(super) struct PlainMask([bool; LANES]);
 
 #[inline(never)]
@@ -24,6 +27,7 @@ fn run<J: Job>(job: J) -> J::Out {
 
 impl Lanes for Plain {
     type F = PlainF;
+    type Codes = PlainCodes;
 
     #[inline(always)]
     fn apart<J: Job>(self, job: J) -> J::Out {
@@ -52,6 +56,60 @@ impl Lanes for Plain {
                 out[i].0[lane] = row[i];
             }
         }
+    }
+
+    #[inline(always)]
+    fn splat_codes(self, v: u32) -> PlainCodes {
+        PlainCodes([v; LANES])
+    }
+
+    #[inline(always)]
+    fn load_codes(self, v: &[u32; LANES]) -> PlainCodes {
+        PlainCodes(*v)
+    }
+
+    #[inline(always)]
+    fn load_short_codes(self, v: &[u16; LANES]) -> PlainCodes {
+        PlainCodes(each(|i| u32::from(v[i])))
+    }
+
+    #[inline(always)]
+    fn pick4(self, table: &[f32; 4], codes: PlainCodes) -> PlainF {
+        PlainF(each(|i| table[codes.0[i] as usize & 3]))
+    }
+
+    #[inline(always)]
+    fn pick8(self, table: &[f32; 8], codes: PlainCodes) -> PlainF {
+        PlainF(each(|i| table[codes.0[i] as usize & 7]))
+    }
+
+    #[inline(always)]
+    fn pick16(self, table: &[f32; LANES], codes: PlainCodes) -> PlainF {
+        PlainF(each(|i| table[codes.0[i] as usize & 15]))
+    }
+}
+
+impl Codes for PlainCodes {
+    type Mask = PlainMask;
+
+    #[inline(always)]
+    fn store(self, out: &mut [u32; LANES]) {
+        *out = self.0;
+    }
+
+    #[inline(always)]
+    fn shift<const BITS: i32>(self) -> Self {
+        PlainCodes(each(|i| self.0[i] >> BITS))
+    }
+
+    #[inline(always)]
+    fn push(self, mask: PlainMask) -> Self {
+        PlainCodes(each(|i| self.0[i] << 1 | u32::from(mask.0[i])))
+    }
+
+    #[inline(always)]
+    fn select(mask: PlainMask, yes: Self, no: Self) -> Self {
+        PlainCodes(each(|i| if mask.0[i] { yes.0[i] } else { no.0[i] }))
     }
 }
 
@@ -87,6 +145,11 @@ impl Vector for PlainF {
             let v = self.0[i];
             if v.abs() < 2147483648.0 { v as i32 as u8 } else { 0 }
         })
+    }
+
+    #[inline(always)]
+    fn to_words(self, out: &mut [u32; LANES]) {
+        *out = each(|i| self.0[i] as i32 as u32);
     }
 
     #[inline(always)]
@@ -150,6 +213,14 @@ impl BitAnd for PlainMask {
     #[inline(always)]
     fn bitand(self, other: PlainMask) -> PlainMask {
         PlainMask(each(|i| self.0[i] & other.0[i]))
+    }
+}
+
+impl BitOr for PlainMask {
+    type Output = PlainMask;
+    #[inline(always)]
+    fn bitor(self, other: PlainMask) -> PlainMask {
+        PlainMask(each(|i| self.0[i] | other.0[i]))
     }
 }
 

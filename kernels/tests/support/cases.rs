@@ -65,6 +65,11 @@ pub(crate) fn cases() -> Vec<Case> {
         let of = |r: &mut Random, i: usize| r.gaussian() * [1e-8, 1e-3, 1.0, 50.0, 1e4][i / 32 % 5];
         blocks(&mut random, &of)
     });
+    add("runs of zeros", 768, blocks(&mut random, &|r, i| if i / 16 % 3 == 0 { -0.0 } else { r.gaussian() * 0.02 }));
+    add("mixed sub-blocks", 768, {
+        let of = |r: &mut Random, i: usize| r.gaussian() * [0.02, 2e-6, 2e-10, 2e-14][i / 32 % 4];
+        blocks(&mut random, &of)
+    });
     add("beyond half", 768, blocks(&mut random, &|r, _| r.gaussian() * 3e7));
     cases
 }

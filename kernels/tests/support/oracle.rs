@@ -26,6 +26,21 @@ const TYPES: &[(&str, c_int, &str)] = &[
     ("Q4_K", 12, "dequantize_row_q4_K"),
     ("Q5_K", 13, "dequantize_row_q5_K"),
     ("Q6_K", 14, "dequantize_row_q6_K"),
+    ("IQ4_NL", 20, "dequantize_row_iq4_nl"),
+    ("IQ4_XS", 23, "dequantize_row_iq4_xs"),
+    ("IQ3_XXS", 18, "dequantize_row_iq3_xxs"),
+    ("IQ3_S", 21, "dequantize_row_iq3_s"),
+    ("IQ2_XXS", 16, "dequantize_row_iq2_xxs"),
+    ("IQ2_XS", 17, "dequantize_row_iq2_xs"),
+    ("IQ2_S", 22, "dequantize_row_iq2_s"),
+    ("IQ1_S", 19, "dequantize_row_iq1_s"),
+    ("IQ1_M", 29, "dequantize_row_iq1_m"),
+    ("TQ1_0", 34, "dequantize_row_tq1_0"),
+    ("TQ2_0", 35, "dequantize_row_tq2_0"),
+    ("MXFP4", 39, "dequantize_row_mxfp4"),
+    ("NVFP4", 40, "dequantize_row_nvfp4"),
+    ("Q1_0", 41, "dequantize_row_q1_0"),
+    ("Q2_0", 42, "dequantize_row_q2_0"),
 ];
 
 /// The loaded library.

@@ -5,7 +5,11 @@
 
 pub(super) mod affine;
 pub(super) mod descent;
+pub(super) mod lattice;
+mod nearest;
+pub(super) mod nonlinear;
 pub(super) mod scales;
+pub(super) mod splits;
 pub(super) mod symmetric;
 
 use super::half::f16_value;

@@ -3,7 +3,7 @@
 use super::ALL_ZERO;
 use crate::lanes::{Job, Lanes, Mask, Row, Vector};
 
-/// Codes `0 ..= high` for non-negative `x`, weighted: eight trials around `high / max`, then single codes are moved while
+/// Codes `0 ..= high`, weighted (negative `x` get what a byte keeps of their code, as in llama.cpp): eight trials around `high / max`, then single codes are moved while
 /// that helps, at most five times over.
 pub(in crate::block) struct Search<'a> {
     pub(in crate::block) x: &'a [Row],
@@ -49,7 +49,7 @@ fn search<L: Lanes>(lanes: L, x: &[Row], w: &[Row], high: f32, codes: &mut [Row]
     for ((x, w), code) in x.iter().zip(w).zip(codes.iter_mut()) {
         let (x, w) = (lanes.load(&x.0), lanes.load(&w.0));
         let level = (inv * x).nearest_int().min(top);
-        level.store(&mut code.0);
+        byte(lanes, level).store(&mut code.0);
         sum_lx = sum_lx + w * x * level;
         sum_l2 = sum_l2 + w * level * level;
     }
@@ -70,7 +70,7 @@ fn search<L: Lanes>(lanes: L, x: &[Row], w: &[Row], high: f32, codes: &mut [Row]
                 continue;
             }
             changed = true;
-            moved.store(&mut code.0);
+            byte(lanes, moved).store(&mut code.0);
             sum_lx = L::F::select(stay, sum_lx, lx_new);
             sum_l2 = L::F::select(stay, sum_l2, l2_new);
         }
@@ -85,6 +85,17 @@ fn search<L: Lanes>(lanes: L, x: &[Row], w: &[Row], high: f32, codes: &mut [Row]
     L::F::select(nothing, zero, scale)
 }
 
+/// What an integer leaves in an unsigned byte.
+#[inline(always)]
+fn byte<L: Lanes>(lanes: L, level: L::F) -> L::F {
+    if !level.lt(lanes.splat(0.0)).any() {
+        return level;
+    }
+    // Between integers, so that rounding is cutting.
+    let turns = ((level - lanes.splat(127.5)) / lanes.splat(256.0)).round();
+    level - turns * lanes.splat(256.0)
+}
+
 /// The weighted squared error of rounding `x` with `inv`.
 #[inline(always)]
 fn deviation<L: Lanes>(lanes: L, x: &[Row], w: &[Row], inv: L::F, scale: L::F, top: Option<L::F>) -> L::F {
@@ -92,7 +103,11 @@ fn deviation<L: Lanes>(lanes: L, x: &[Row], w: &[Row], inv: L::F, scale: L::F, t
     for (x, w) in x.iter().zip(w) {
         let x = lanes.load(&x.0);
         let level = (inv * x).nearest_int();
-        let diff = x - scale * top.map_or(level, |top| level.min(top));
+        let diff = x - scale
+            * match top {
+                Some(top) => level.min(top),
+                None => byte(lanes, level),
+            };
         sum = sum + lanes.load(&w.0) * diff * diff;
     }
     sum

@@ -1,0 +1,86 @@
+//! IQ4_XS: eight sub-blocks of 32 codes for sixteen uneven levels, each with a six-bit scale. 4.25 bits a weight.
+
+use bytemuck::{Pod, Zeroable};
+
+use super::codec::{Block, Input, blocks};
+use super::half::{f16_bits, f16_value};
+use super::iq4_nl::nearest;
+use super::search::nonlinear::{LEVELS, search};
+use super::small::{LEN, inverse, pack_nibbles, unpack};
+use super::super_block::SUPER;
+use super::units::{self, Unit, nearest_int};
+use crate::lanes::{LANES, Lanes, Row, Vector, each};
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct Layout {
+    d: u16,
+    /// Two high bits a scale.
+    scales_high: u16,
+    /// Four low bits a scale.
+    scales_low: [u8; 4],
+    codes: [[u8; 16]; 8],
+}
+const _: () = assert!(size_of::<Layout>() == 136);
+
+pub(super) struct Iq4Xs;
+
+impl Block for Iq4Xs {
+    const NAME: &'static str = "IQ4_XS";
+    const LEN: usize = SUPER;
+    const BYTES: usize = size_of::<Layout>();
+    const FALLBACK: Option<&'static str> = Some("IQ4_NL");
+    const WEIGHS: bool = true;
+    const TOLERANCE: f32 = 0.085;
+
+    #[inline(always)]
+    fn encode<L: Lanes>(lanes: L, input: &Input<'_>, out: &mut [u8]) {
+        units::encode::<L, Self, LEN>(lanes, input, out, Self::BYTES);
+    }
+
+    #[inline(always)]
+    fn decode<L: Lanes>(_: L, bytes: &[u8], out: &mut [f32]) {
+        for (block, out) in blocks::<Layout, SUPER>(bytes, out) {
+            let d = f16_value(block.d);
+            for (i, (out, codes)) in out.as_chunks_mut::<LEN>().0.iter_mut().zip(&block.codes).enumerate() {
+                let low = block.scales_low[i / 2] >> (i % 2 * 4) & 15;
+                let high = (block.scales_high >> (2 * i) & 3) as u8;
+                let step = d * f32::from((low | high << 4) as i8 - 32);
+                let codes = unpack(codes, [0; 4]);
+                *out = each(|j| step * f32::from(LEVELS[usize::from(codes[j])]));
+            }
+        }
+    }
+}
+
+impl Unit<LEN> for Iq4Xs {
+    const LEVEL_FACTOR: f32 = 2.0;
+
+    #[inline(always)]
+    fn encode<L: Lanes>(lanes: L, x: &[Row; LEN], w: &[Row; LEN], values: &[f32], out: &mut [u8]) {
+        let mut scales = [0.0; LANES];
+        search(lanes, x, w).store(&mut scales);
+        let blocks = values.as_chunks::<SUPER>().0.iter().zip(out.as_chunks_mut::<{ Self::BYTES }>().0);
+        for ((x, out), scales) in blocks.zip(scales.as_chunks::<8>().0) {
+            *out = bytemuck::cast(encode_block(lanes, x, scales));
+        }
+    }
+}
+
+#[inline(always)]
+fn encode_block<L: Lanes>(lanes: L, x: &[f32; SUPER], scales: &[f32; 8]) -> Layout {
+    // The largest scale, of whichever sign, becomes -32.
+    let largest = scales.iter().fold(0.0f32, |max, scale| if scale.abs() > max.abs() { *scale } else { max });
+    let d = -largest / 32.0;
+    let mut block = Layout { d: f16_bits(d), scales_high: 0, scales_low: [0; 4], codes: [[0; 16]; 8] };
+    let inv = inverse(d);
+    let subs = x.as_chunks::<LEN>().0.iter().zip(scales).zip(&mut block.codes);
+    for (i, ((x, scale), codes)) in subs.enumerate() {
+        let level = nearest_int(inv * scale).clamp(-32, 31);
+        *codes = pack_nibbles(&nearest(lanes, x, inverse(d * level as f32)));
+        let stored = (level + 32) as u16;
+        block.scales_low[i / 2] |= (stored as u8 & 15) << (i % 2 * 4);
+        block.scales_high |= stored >> 4 << (2 * i);
+    }
+    block
+}
