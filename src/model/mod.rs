@@ -37,7 +37,7 @@ pub use program::{
     paired_row, unpaired_row,
 };
 pub use reader::{ConfigReader, Json};
-pub use release::{Tensor, release};
+pub use release::{Tensor, release, runnable};
 pub use restore::restore;
 pub use role::Role;
 pub use rope::{Frequencies, Rope, Scaling};

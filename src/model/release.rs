@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use planish_formats::Info;
 
-use super::{Architecture, Config, Error, Gather, Head, Param, Result, Role};
+use super::{Architecture, Config, Error, Gather, Head, Model, Param, Result, Role};
 
 /// A tensor of the GGUF.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,6 +27,15 @@ pub struct Tensor {
 /// that one comes from is there and of the right shape; the checkpoint has no tensor of which nothing is known.
 pub fn release(architecture: &Architecture, config: &Config, checkpoint: &[Info]) -> Result<Vec<Tensor>> {
     architecture.held(config)?;
+    Ok(checked(architecture, config, checkpoint)?.1)
+}
+
+/// The program over this checkpoint's tensors, checked as in [`release`], whether or not llama.cpp could run it.
+pub fn runnable(architecture: &Architecture, config: &Config, checkpoint: &[Info]) -> Result<Model> {
+    Ok(checked(architecture, config, checkpoint)?.0)
+}
+
+fn checked(architecture: &Architecture, config: &Config, checkpoint: &[Info]) -> Result<(Model, Vec<Tensor>)> {
     let found: BTreeMap<&str, &[usize]> = checkpoint.iter().map(|i| (i.name.as_str(), i.shape.as_slice())).collect();
     let model = architecture.program(config, |name| found.contains_key(name))?;
     let params = model.params().map(|(layer, p)| (layer.block, p)).chain(model.tables.iter().map(|p| (None, p)));
@@ -38,7 +47,7 @@ pub fn release(architecture: &Architecture, config: &Config, checkpoint: &[Info]
     let left = |name: &&str| !used.contains(*name) && !known_buffer(name) && !tied_head(config, name);
     let unexpected: Vec<String> = found.keys().filter(|name| left(name)).map(|&name| name.to_owned()).collect();
     if unexpected.is_empty() {
-        Ok(tensors)
+        Ok((model, tensors))
     } else {
         Err(Error::UnexpectedTensors { architecture: architecture.name, tensors: unexpected })
     }

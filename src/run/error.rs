@@ -14,6 +14,9 @@ pub enum Error {
     /// A source or output file.
     #[error(transparent)]
     Container(#[from] planish_formats::Error),
+    /// A checkpoint that no program runs.
+    #[error(transparent)]
+    Model(#[from] crate::model::Error),
     /// A weight that is not a number.
     #[error("tensor {tensor}: the weight at row {row}, column {column} is {value}")]
     NotFinite {
@@ -74,6 +77,7 @@ impl Error {
     pub fn kind(&self) -> Kind {
         match self {
             Error::Container(error) => error.kind(),
+            Error::Model(error) => error.kind(),
             Error::NotFinite { .. } | Error::Overflow { .. } => Kind::Bad,
             Error::NotWeights { .. } => Kind::Unsupported,
             Error::NoSpace { .. } | Error::Exists { .. } | Error::Interrupted => Kind::Io,
@@ -84,6 +88,7 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Error::Container(error) => error.hint(),
+            Error::Model(error) => Some(error.hint().to_owned()),
             Error::NotFinite { .. } => Some("the checkpoint is damaged or its training diverged".to_owned()),
             Error::Overflow { .. } => Some(
                 "BF16 and F32 hold every weight; keep this tensor in one of them with \

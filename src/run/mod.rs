@@ -5,8 +5,10 @@ pub mod executor;
 mod gather;
 mod memory;
 mod quantize;
+mod subject;
 
 pub use error::{Error, Result};
 pub use gather::{Scratch, Weight};
 pub use memory::PeakAnon;
 pub use quantize::{Outcome, Run, buffer_bytes, check_room, quantize};
+pub use subject::{Subject, divisors};

@@ -57,6 +57,12 @@ pub enum Error {
     /// Nothing says how text is split into words.
     #[error("{path}: nothing says how text is split into words (tokenizer_class is {class})")]
     UnknownClass { path: PathBuf, class: String },
+    /// A tokenizer that cannot be run.
+    #[error("{path}: the tokenizer cannot be run: {why}")]
+    Run { path: PathBuf, why: String },
+    /// A text that cannot be turned into ids.
+    #[error("cannot tokenize the text: {why}")]
+    Encode { why: String },
     /// `--pre` with a name that llama.cpp would refuse.
     #[error("{name:?} is not a pre-tokenizer of llama.cpp")]
     UnknownName { name: String, known: String },
@@ -78,6 +84,8 @@ impl Error {
             | Error::SameText { .. }
             | Error::VocabSize { .. }
             | Error::Missing { .. }
+            | Error::Run { .. }
+            | Error::Encode { .. }
             | Error::MissingFile { .. } => Kind::Bad,
             Error::Kind { .. }
             | Error::UnknownStructure { .. }
@@ -98,7 +106,7 @@ impl Error {
             Error::Missing { .. } | Error::MissingFile { .. } => {
                 "download the checkpoint again with its tokenizer files, or save the tokenizer from transformers"
             }
-            Error::Json { .. } | Error::Protobuf { .. } | Error::Text { .. } => {
+            Error::Json { .. } | Error::Run { .. } | Error::Protobuf { .. } | Error::Text { .. } => {
                 "the file may be incomplete; download it again"
             }
             Error::OutOfRows { .. } | Error::VocabSize { .. } => {
@@ -114,6 +122,7 @@ impl Error {
             Error::Io { .. }
             | Error::Field { .. }
             | Error::Merge { .. }
+            | Error::Encode { .. }
             | Error::SameId { .. }
             | Error::SameText { .. } => {
                 return None;

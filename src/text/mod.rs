@@ -7,6 +7,7 @@
 mod added;
 mod byte_level;
 mod byte_pairs;
+mod encoder;
 mod error;
 mod folder;
 mod fused;
@@ -27,6 +28,7 @@ use std::path::Path;
 use planish_formats::gguf::Kv;
 use serde_json::{Map, Value};
 
+pub use encoder::Encoder;
 pub use error::Error;
 pub use special::SpecialIds;
 

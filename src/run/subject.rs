@@ -1,0 +1,58 @@
+//! A checkpoint as a model that can be run.
+
+use planish_formats::{Dtype, Storage};
+use planish_kernels::Isa;
+
+use super::{Error, Result, Scratch, Weight};
+use crate::checkpoint::{About, Checkpoint};
+use crate::model::{self, Architecture, Config, Gather, Model};
+
+/// What is run: a program over the tensors of one checkpoint.
+#[derive(Clone)]
+pub struct Subject {
+    /// Whose program it is.
+    pub architecture: &'static Architecture,
+    /// The configuration, read from config.json or from the keys of a GGUF.
+    pub config: Config,
+    /// The program; every weight in it is in the checkpoint and has the right shape.
+    pub model: Model,
+}
+
+impl Subject {
+    /// The program of `checkpoint`, whose every tensor is known to be there and to fit.
+    pub fn of(checkpoint: &Checkpoint) -> Result<Subject> {
+        let infos = checkpoint.source.infos();
+        match &checkpoint.about {
+            About::HuggingFace { config, .. } => {
+                let architecture = model::architecture(config)?;
+                let config = architecture.config(config)?;
+                let model = model::runnable(architecture, &config, infos)?;
+                Ok(Subject { architecture, config, model })
+            }
+            About::Gguf(kv) => {
+                let divisors = divisors(checkpoint)?;
+                let json = model::config_json(kv, infos, divisors.as_deref()).map_err(model::Error::Header)?;
+                let architecture = model::architecture(&json)?;
+                let config = architecture.config(&json)?;
+                // Compares every tensor of the file with what the program asks for.
+                model::restore(architecture, &config, infos)?;
+                let model = architecture.program(&config, |_| false)?.over_gguf();
+                Ok(Subject { architecture, config, model })
+            }
+        }
+    }
+}
+
+/// The table that Llama 3's rope scaling is written as in a GGUF.
+pub fn divisors(checkpoint: &Checkpoint) -> Result<Option<Vec<f32>>> {
+    let name = "rope_freqs.weight";
+    let Some(info) = checkpoint.source.info(name) else { return Ok(None) };
+    if info.storage != Storage::Plain(Dtype::F32) || info.shape.len() != 1 {
+        return Err(Error::NotWeights { tensor: name.to_owned(), found: info.storage.name() });
+    }
+    let gather = Gather::Whole(name.to_owned());
+    let weight = Weight::new(checkpoint.source.as_ref(), &gather, &info.shape)?;
+    let mut values = vec![0.0; weight.cols];
+    weight.read(Isa::detected(), 0..1, &mut Scratch::default(), &mut values)?;
+    Ok(Some(values))
+}
