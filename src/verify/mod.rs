@@ -8,6 +8,7 @@ mod bootstrap;
 mod compare;
 mod error;
 mod protocol;
+pub mod report;
 mod stats;
 mod summary;
 
@@ -15,5 +16,6 @@ pub use bootstrap::{Interval, interval};
 pub use compare::{Comparison, LayerDrift, Progress, Score, Side, compare};
 pub use error::{Error, Result, Which};
 pub use protocol::{Protocol, Sequences};
+pub use report::Report;
 pub use stats::{Estimate, percentile};
 pub use summary::Summary;

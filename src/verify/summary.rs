@@ -34,6 +34,8 @@ pub struct Summary {
     pub kl_interval: Interval,
     /// 95 % interval of [`Summary::ln_ratio`].
     pub ln_ratio_interval: Interval,
+    /// 95 % interval of [`Summary::same_best`].
+    pub same_best_interval: Interval,
 }
 
 /// Seed of the intervals.
@@ -62,7 +64,8 @@ impl Summary {
         let change = |s: &Score| s.candidate.exp() - s.reference.exp();
         let squares = mean(scores.iter().map(|s| change(s).powi(2)));
         let rms = squares.value.sqrt();
-        let same = mean(scores.iter().map(|s| f64::from(u8::from(s.same_best()))));
+        let agrees = |s: &Score| f64::from(u8::from(s.same_best()));
+        let same = mean(scores.iter().map(agrees));
         let per_sequence = |value: &dyn Fn(&Score) -> f64| -> Vec<(f64, usize)> {
             let chunks = scores.chunk_by(|a, b| a.sequence == b.sequence);
             chunks.map(|chunk| (chunk.iter().map(value).sum(), chunk.len())).collect()
@@ -82,6 +85,7 @@ impl Summary {
             same_best: same,
             kl_interval: interval(&per_sequence(&|s| s.kl), SEED),
             ln_ratio_interval: interval(&per_sequence(&|s| s.reference - s.candidate), SEED),
+            same_best_interval: interval(&per_sequence(&agrees), SEED),
         }
     }
 
