@@ -10,12 +10,17 @@ use super::Error;
 
 /// A tokenizer that can be run.
 pub struct Encoder {
-    tokenizer: Tokenizer,
+    pub(super) tokenizer: Tokenizer,
     /// The token that stands before every text, if one does.
     pub bos: Option<u32>,
 }
 
 impl Encoder {
+    /// The tokenizer of a checkpoint.
+    pub fn of(checkpoint: &crate::checkpoint::Checkpoint) -> Result<Encoder, Error> {
+        Encoder::folder(checkpoint.dir())
+    }
+
     /// The tokenizer.json of a checkpoint's folder.
     pub fn folder(dir: &Path) -> Result<Encoder, Error> {
         let path = dir.join("tokenizer.json");

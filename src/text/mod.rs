@@ -7,6 +7,7 @@
 mod added;
 mod byte_level;
 mod byte_pairs;
+mod decode;
 mod encoder;
 mod error;
 mod folder;

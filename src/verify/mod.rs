@@ -5,17 +5,25 @@
 //! one layer of each at a time, and keeps one [`Score`] a token; [`Summary`] is the statistics of those.
 
 mod bootstrap;
+mod comparability;
 mod compare;
+mod corpus;
 mod error;
+mod extremes;
+mod groups;
+mod job;
+mod party;
 mod protocol;
 pub mod report;
 mod stats;
 mod summary;
+mod weights;
 
 pub use bootstrap::{Interval, interval};
-pub use compare::{Comparison, LayerDrift, Progress, Score, Side, compare};
+pub use compare::{Comparison, LayerDrift, Progress, Score, Side, Watch, compare};
 pub use error::{Error, Result, Which};
+pub use job::{Cut, Event, Observer, Options, Text, verify};
 pub use protocol::{Protocol, Sequences};
-pub use report::Report;
+pub use report::{Metrics, Report};
 pub use stats::{Estimate, percentile};
 pub use summary::Summary;

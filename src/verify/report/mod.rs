@@ -9,6 +9,8 @@ pub use metrics::{DeltaP, Kld, Metrics, Statistic};
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::run::executor::Activations;
+
 /// The version of the JSON. It changes when a field goes or changes its meaning; new fields do not change it.
 pub const SCHEMA: u32 = 1;
 
@@ -112,7 +114,7 @@ pub struct Model {
     pub path: String,
     /// A name for people.
     pub name: String,
-    /// `gguf` or `safetensors`.
+    /// `gguf`, or `huggingface` for a folder.
     pub format: String,
     /// The architecture, as Hugging Face calls it.
     pub architecture: String,
@@ -154,27 +156,6 @@ pub struct Precision {
     pub asked: String,
     /// What was done: the same, or `f32` where the machine does not multiply bf16.
     pub used: String,
-}
-
-/// What became of activations before they met a quantized weight.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Activations {
-    /// Nothing: the drift is that of the weights.
-    #[serde(rename = "weights-only")]
-    Exact,
-    /// Rounded in blocks as llama.cpp's CPU engine does: the drift is what its users get.
-    #[serde(rename = "q8")]
-    Q8,
-}
-
-impl Activations {
-    /// The word that JSON has too.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Activations::Exact => "weights-only",
-            Activations::Q8 => "q8",
-        }
-    }
 }
 
 /// One condition for a comparison.
