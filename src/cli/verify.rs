@@ -11,8 +11,9 @@ use anyhow::Context;
 use indicatif::ProgressBar;
 use planish::checkpoint::Checkpoint;
 use planish::run::executor::{Activations, Settings};
+use planish::verify::baseline::{self, Allowance};
 use planish::verify::report::{Report, Status as CheckStatus, Verdict};
-use planish::verify::{Cut, Event, Options, Text, verify};
+use planish::verify::{Condition, Cut, Event, Options, Policy, Text, judge, verify};
 use planish_kernels::Isa;
 use planish_kernels::cpu::Precision;
 
@@ -34,6 +35,55 @@ pub(crate) struct Args {
     candidate: PathBuf,
     #[command(flatten)]
     scoring: Scoring,
+    #[command(flatten)]
+    gates: Gates,
+}
+
+/// What is asked of the candidate.
+#[derive(clap::Args)]
+pub(crate) struct Gates {
+    /// A condition: kld.mean<=0.12, top1>=0.9, ppl_ratio<=1.05, kld.p99<=0.5 ... Repeatable. An unknown name lists all.
+    #[arg(long = "gate", value_name = "METRIC<=VALUE")]
+    gates: Vec<Condition>,
+    /// A file of gates (verify.toml).
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The JSON report of an earlier release, than which this one may not be much worse.
+    #[arg(long, value_name = "FILE")]
+    baseline: Option<PathBuf>,
+    /// How much worse than the baseline a metric may be; by default kld.mean=10%, ppl_ratio=1% and top1=0.01. Repeatable.
+    #[arg(long, value_name = "METRIC=AMOUNT", requires = "baseline")]
+    worse: Vec<Allowance>,
+}
+
+impl Gates {
+    /// The conditions of the command line and of the file, and the earlier report.
+    fn read(&self) -> anyhow::Result<(Policy, Option<Report>)> {
+        let mut policy = self.config.as_deref().map_or(Ok(Policy::default()), Policy::read)?;
+        policy.conditions.extend(self.gates.iter().cloned());
+        if self.baseline.is_some() {
+            policy.baseline.clone_from(&self.baseline);
+        }
+        if !self.worse.is_empty() {
+            policy.allowances.clone_from(&self.worse);
+        }
+        if policy.allowances.is_empty() {
+            policy.allowances = Allowance::usual();
+        }
+        let earlier = policy.baseline.as_deref().map(baseline::read).transpose()?;
+        Ok((policy, earlier))
+    }
+}
+
+/// Judges a report by what was asked.
+fn decide(report: &mut Report, policy: &Policy, earlier: Option<&Report>) -> anyhow::Result<()> {
+    let earlier = match earlier {
+        Some(earlier) => baseline::conditions(report, earlier, &policy.allowances)?,
+        None => vec![],
+    };
+    report.baseline = policy.baseline.as_ref().map(|path| path.display().to_string());
+    judge(report, &policy.conditions, &earlier);
+    Ok(())
 }
 
 /// What is scored, and how.
@@ -174,7 +224,9 @@ impl Meter {
 pub(crate) fn run(args: &Args, out: &Out) -> anyhow::Result<Status> {
     let cancel = signals::cancel()?;
     let (reference, candidate) = (Checkpoint::open(&args.reference)?, Checkpoint::open(&args.candidate)?);
-    let report = args.scoring.run(&reference, &candidate, &cancel)?;
+    let (policy, earlier) = args.gates.read()?;
+    let mut report = args.scoring.run(&reference, &candidate, &cancel)?;
+    decide(&mut report, &policy, earlier.as_ref())?;
     tell(&report, out)?;
     Ok(status(&report))
 }

@@ -255,7 +255,7 @@ fn chat_template(reference: &Party<'_>, candidate: &Party<'_>) -> Check {
         check.status = Status::Warning;
         if let (Some(a), Some(b)) = (&a, &b) {
             let at = a.chars().zip(b.chars()).take_while(|(a, b)| a == b).count();
-            check.message.push_str(&format!("; they part at character {at}"));
+            check.message = format!("{}; they part at character {at}", check.message);
         }
     }
     check

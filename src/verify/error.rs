@@ -44,6 +44,15 @@ pub enum Error {
     /// A text that cannot be read, or is not UTF-8.
     #[error("{path}: cannot read the text")]
     Text { path: PathBuf, source: std::io::Error },
+    /// A file of gates that does not hold.
+    #[error("{path}: {why}")]
+    Policy { path: PathBuf, why: String },
+    /// A baseline that is no report of this version.
+    #[error("{path}: not a report to compare with: {why}")]
+    Baseline { path: PathBuf, why: String },
+    /// A baseline without the metric that is asked for.
+    #[error("the baseline has no {metric}")]
+    BaselineMetric { metric: String },
     /// A tokenizer that gave up on a text.
     #[error("the {which}'s tokenizer: {source}")]
     Tokenizer { which: Which, source: text::Error },
@@ -87,16 +96,18 @@ impl Error {
             Error::Open { source, .. } | Error::Weights { source, .. } => source.kind(),
             Error::Tokenizer { source, .. } => source.kind(),
             Error::Text { source, .. } if source.kind() == std::io::ErrorKind::InvalidData => Kind::Bad,
-            Error::Text { .. } => Kind::Io,
             Error::Incomparable { .. }
             | Error::NotFinite { .. }
             | Error::TooShort { .. }
             | Error::ShortFile { .. }
             | Error::NoTokenizer { .. }
+            | Error::Policy { .. }
+            | Error::Baseline { .. }
+            | Error::BaselineMetric { .. }
             | Error::Protocol { .. }
             | Error::Target { .. } => Kind::Bad,
             Error::NoHead { .. } => Kind::Unsupported,
-            Error::Interrupted => Kind::Io,
+            Error::Interrupted | Error::Text { .. } => Kind::Io,
         }
     }
 
@@ -113,7 +124,14 @@ impl Error {
                 Some("give a longer text or a smaller `--ctx`".to_owned())
             }
             Error::Target { .. } => Some("the tokenizer belongs to another model".to_owned()),
-            Error::NoHead { .. } | Error::Protocol { .. } | Error::Interrupted | Error::Text { .. } => None,
+            Error::Baseline { .. } | Error::BaselineMetric { .. } => {
+                Some("make it with `planish verify --json`".to_owned())
+            }
+            Error::Policy { .. }
+            | Error::NoHead { .. }
+            | Error::Protocol { .. }
+            | Error::Interrupted
+            | Error::Text { .. } => None,
         }
     }
 }

@@ -99,7 +99,7 @@ struct Pair<'a> {
     gathers: [Gather; 2],
 }
 
-impl<'a> Pair<'a> {
+impl Pair<'_> {
     fn weights<'b>(&'b self, reference: &'b Party<'_>, candidate: &'b Party<'_>) -> Result<[Weight<'b>; 2]> {
         let open = |party: &'b Party<'_>, gather: &'b Gather, param: &Param| {
             let weight = Weight::new(party.checkpoint.source.as_ref(), gather, &param.shape);
@@ -229,8 +229,12 @@ fn explain(
     // The commonest mistake of converters: the rows of query and key heads in the other rope's order.
     let other_order = match &pair.gathers[0] {
         Gather::Paired { name, .. } => Some(Gather::Whole(name.clone())),
-        Gather::Whole(_) | Gather::Rows(..) | Gather::Transposed(_) | Gather::Stacked(_) => None,
-        Gather::Unpaired { .. } | Gather::Computed(_) => None,
+        Gather::Whole(_)
+        | Gather::Rows(..)
+        | Gather::Transposed(_)
+        | Gather::Stacked(_)
+        | Gather::Unpaired { .. }
+        | Gather::Computed(_) => None,
     };
     if let Some(order) = other_order
         && near(&order, pair)?

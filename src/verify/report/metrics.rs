@@ -2,10 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::super::{Interval, Score, Summary};
+use super::super::{Estimate, Interval, Score, Summary};
 
 /// What llama-perplexity prints of two models, under names that gates use. `*_error` is one standard error by its
-/// formulas, which take tokens as independent; `*_ci95` is the 95 % interval of a bootstrap over whole sequences.
+/// formulas, which take tokens as independent; `*_ci95` is the 95 % interval of a bootstrap over whole sequences,
+/// widened to 1.96 standard errors where there are fewer than 8 of them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Metrics {
     /// Scored tokens.
@@ -85,8 +86,17 @@ pub struct Statistic {
     pub ci95: Option<[f64; 2]>,
 }
 
-fn ends(interval: Interval) -> [f64; 2] {
-    [interval.low, interval.high]
+/// Fewer sequences than this cannot show how sequences vary.
+const FEW: usize = 8;
+
+/// The ends of an interval over `sequences`. Of a few, it also covers what tokens alone would leave open.
+fn ends(interval: Interval, estimate: Estimate, sequences: usize) -> [f64; 2] {
+    let Interval { low, high } = interval;
+    if sequences >= FEW {
+        return [low, high];
+    }
+    let reach = 1.96 * estimate.error;
+    [low.min(estimate.value - reach), high.max(estimate.value + reach)]
 }
 
 impl Metrics {
@@ -114,7 +124,8 @@ impl Metrics {
     /// Of these scores, in the order of their sequences; `None` of nothing.
     pub fn of(scores: &[Score]) -> Option<Metrics> {
         let summary = (!scores.is_empty()).then(|| Summary::new(scores))?;
-        let ratio = ends(summary.ln_ratio_interval).map(f64::exp);
+        let sequences = scores.chunk_by(|a, b| a.sequence == b.sequence).count();
+        let ln_ratio_ci95 = ends(summary.ln_ratio_interval, summary.ln_ratio, sequences);
         Some(Metrics {
             tokens: summary.tokens,
             ppl_ref: summary.ppl_reference.value,
@@ -123,17 +134,17 @@ impl Metrics {
             ppl_cand_error: summary.ppl_candidate.error,
             ppl_ratio: summary.ratio.value,
             ppl_ratio_error: summary.ratio.error,
-            ppl_ratio_ci95: ratio,
+            ppl_ratio_ci95: ln_ratio_ci95.map(f64::exp),
             ppl_difference: summary.difference.value,
             ppl_difference_error: summary.difference.error,
             ln_ratio: summary.ln_ratio.value,
             ln_ratio_error: summary.ln_ratio.error,
-            ln_ratio_ci95: ends(summary.ln_ratio_interval),
+            ln_ratio_ci95,
             correlation: Some(summary.correlation).filter(|c| c.is_finite()),
             kld: Kld {
                 mean: summary.kl.value,
                 error: summary.kl.error,
-                ci95: ends(summary.kl_interval),
+                ci95: ends(summary.kl_interval, summary.kl, sequences),
                 median: summary.kl_percentile(0.5),
                 p90: summary.kl_percentile(0.9),
                 p95: summary.kl_percentile(0.95),
@@ -150,7 +161,7 @@ impl Metrics {
             },
             top1: summary.same_best.value,
             top1_error: summary.same_best.error,
-            top1_ci95: ends(summary.same_best_interval),
+            top1_ci95: ends(summary.same_best_interval, summary.same_best, sequences),
             noise_floor: None,
         })
     }

@@ -4,6 +4,7 @@
 //! KL divergences are in nats, sizes in bytes.
 
 mod metrics;
+mod statistics;
 
 pub use metrics::{DeltaP, Kld, Metrics, Statistic};
 
