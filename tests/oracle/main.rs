@@ -6,4 +6,5 @@ mod keys;
 mod llama;
 mod rebuilt;
 mod release;
+mod restored;
 mod tokens;
