@@ -32,6 +32,7 @@ use serde_json::{Map, Value};
 
 pub use encoder::Encoder;
 pub use error::Error;
+pub use pre::split_alike;
 pub use restore::{Restored, restore};
 pub use special::SpecialIds;
 

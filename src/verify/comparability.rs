@@ -32,6 +32,7 @@ pub(super) fn check(
     checks.extend(vocabulary(reference, candidate));
     let (tokenizer, ids) = tokenizers(reference, candidate, texts)?;
     checks.extend(tokenizer);
+    checks.extend(pre_tokenizer(reference, candidate));
     checks.push(trained_context(&a.config, &b.config));
     checks.push(chat_template(reference, candidate));
     Ok((checks, ids))
@@ -70,12 +71,16 @@ fn shape(a: &Config, b: &Config) -> Vec<Check> {
         fact("layers", &a.layers, &b.layers),
         fact("hidden_size", &a.hidden, &b.hidden),
         fact("vocabulary_size", &a.vocab, &b.vocab),
-        fact("heads", &(a.heads, a.kv_heads, a.head_dim), &(b.heads, b.kv_heads, b.head_dim)),
+        unlike("heads", heads(a) == heads(b), heads(a), heads(b)),
         fact("feed_forward_size", &a.ffn, &b.ffn),
         fact("activation", &a.act, &b.act),
         // GGUF keeps it in f32.
         fact("norm_epsilon", &(a.eps as f32), &(b.eps as f32)),
     ]
+}
+
+fn heads(config: &Config) -> String {
+    format!("{} of queries, {} of keys, {} wide", config.heads, config.kv_heads, config.head_dim)
 }
 
 /// Ropes are the same when they turn by the same angles, however that is written down.
@@ -202,7 +207,7 @@ fn tokenizers(reference: &Party<'_>, candidate: &Party<'_>, texts: &[Text]) -> R
     let difference = pairs.into_iter().find_map(|(name, (x, y))| first_difference(name, a, x, b, y));
     let mut check = unlike("tokenizer", difference.is_none(), count(&ids), count(&others));
     if let Some(message) = difference {
-        check.message = message + &pre_names(reference, candidate);
+        check.message = message;
     }
     let begins = |encoder: &Encoder| encoder.bos.map_or("none".to_owned(), |id| id.to_string());
     let bos = fact("first_token", &begins(a), &begins(b));
@@ -225,18 +230,28 @@ fn first_difference(name: &str, a: &Encoder, x: &[u32], b: &Encoder, y: &[u32]) 
     ))
 }
 
-/// The names of the splittings, where they differ: the usual culprit.
-fn pre_names(reference: &Party<'_>, candidate: &Party<'_>) -> String {
+/// The names of the splittings. One that splits in another way breaks other texts, if not these.
+fn pre_tokenizer(reference: &Party<'_>, candidate: &Party<'_>) -> Option<Check> {
     let name = |party: &Party<'_>| {
         let kv = party.vocabulary.as_ref().ok()?;
         Some(kv.str("tokenizer.ggml.pre")?.to_owned())
     };
-    match (name(reference), name(candidate)) {
-        (Some(a), Some(b)) if a != b => {
-            format!("; tokenizer.ggml.pre should be {a:?} and is {b:?}")
+    let (a, b) = (name(reference)?, name(candidate)?);
+    let alike = text::split_alike(&a, &b);
+    let mut check = unlike("pre_tokenizer", alike == Some(true), a, b);
+    match alike {
+        Some(true) => {}
+        Some(false) => {
+            let (a, b) = (&check.reference, &check.candidate);
+            check.message =
+                format!("tokenizer.ggml.pre should be {a:?} and is {b:?}, which splits text in another way");
         }
-        _ => String::new(),
+        None => {
+            check.status = Status::Warning;
+            check.message.push_str("; whether they split alike is not known");
+        }
     }
+    Some(check)
 }
 
 /// Another template changes what users see, not what is measured here.

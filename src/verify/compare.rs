@@ -32,15 +32,20 @@ pub struct LayerDrift {
     pub relative_error: f64,
     /// The cosine between the two.
     pub cosine: f64,
-    sums: Sums,
+    /// Of each sequence.
+    sums: Vec<Sums>,
 }
 
 /// Squares of the reference, of the candidate and of the difference, and the product, over all elements.
 type Sums = [f64; 4];
 
 impl LayerDrift {
-    fn new(name: &str, block: Option<usize>, sums: Sums) -> LayerDrift {
-        let [aa, bb, dd, ab] = sums;
+    fn new(name: &str, block: Option<usize>, sums: Vec<Sums>) -> LayerDrift {
+        // Sequence after sequence, however they were grouped.
+        let [aa, bb, dd, ab] = sums.iter().fold(Sums::default(), |mut all, sums| {
+            add(&mut all, *sums);
+            all
+        });
         // Equal states are 1 to each other, not the rounded quotient; and nothing has no direction.
         let same = dd == 0.0;
         let cosine = if same { 1.0 } else { ab / (aa * bb).sqrt() };
@@ -48,12 +53,14 @@ impl LayerDrift {
         LayerDrift { name: name.to_owned(), block, relative_error, cosine, sums }
     }
 
-    /// The drift over these tokens and those of `more`.
+    /// The drift over these sequences and those of `more`.
     fn and(&self, more: &LayerDrift) -> LayerDrift {
-        let mut sums = self.sums;
-        sums.iter_mut().zip(more.sums).for_each(|(sum, more)| *sum += more);
-        LayerDrift::new(&self.name, self.block, sums)
+        LayerDrift::new(&self.name, self.block, [self.sums.as_slice(), &more.sums].concat())
     }
+}
+
+fn add(sums: &mut Sums, more: Sums) {
+    sums.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
 }
 
 /// One scored token.
@@ -152,7 +159,7 @@ pub fn compare(
 
     let mut layers = Vec::with_capacity(steps);
     while let (Some(layer), Some(_)) = (reference.step()?, candidate.step()?) {
-        let drift = drift(layer, &reference, &candidate, sequences.ids.len())?;
+        let drift = drift(layer, &reference, &candidate, sequences)?;
         layers.push(drift.clone());
         tell(watch, &Progress::Layer { done: layers.len(), of: steps, drift })?;
     }
@@ -215,10 +222,11 @@ impl<'a> Run<'a> {
     }
 }
 
-fn drift(layer: &Layer, reference: &Run<'_>, candidate: &Run<'_>, rows: usize) -> Result<LayerDrift> {
-    let width = reference.executor.width();
+fn drift(layer: &Layer, reference: &Run<'_>, candidate: &Run<'_>, sequences: &Sequences) -> Result<LayerDrift> {
+    let (width, rows) = (reference.executor.width(), sequences.ids.len());
     let (mut a, mut b) = (vec![0.0; ROWS.min(rows) * width], vec![0.0; ROWS.min(rows) * width]);
-    let mut sums = Sums::default();
+    let tokens = sequences.tokens.max(1);
+    let mut sums = vec![Sums::default(); sequences.count()];
     for first in (0..rows).step_by(ROWS) {
         let part = first..rows.min(first + ROWS);
         let (a, b) = (&mut a[..part.len() * width], &mut b[..part.len() * width]);
@@ -231,8 +239,8 @@ fn drift(layer: &Layer, reference: &Run<'_>, candidate: &Run<'_>, rows: usize) -
             })
         });
         // Rows in order, whatever the threads did.
-        for row in rows.collect::<Vec<_>>() {
-            sums.iter_mut().zip(row).for_each(|(sum, row)| *sum += row);
+        for (row, sum) in (first..).zip(rows.collect::<Vec<_>>()) {
+            add(&mut sums[row / tokens], sum);
         }
     }
     Ok(LayerDrift::new(&layer.name, layer.block, sums))

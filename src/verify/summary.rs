@@ -50,8 +50,9 @@ impl Summary {
         let ppl = |nats: Estimate| Estimate { value: nats.value.exp(), error: nats.value.exp() * nats.error };
         let (ppl_reference, ppl_candidate) = (ppl(reference), ppl(candidate));
 
-        let spread = reference.error.powi(2) + candidate.error.powi(2) - 2.0 * shared;
-        let ln_ratio = Estimate { value: candidate.value - reference.value, error: spread.max(0.0).sqrt() };
+        // The error of paired differences: what llama.cpp's two variances less twice the covariance amount to, without
+        // the difference of large numbers.
+        let ln_ratio = mean(scores.iter().map(|s| nats(s).1 - nats(s).0));
         let ratio = ln_ratio.value.exp();
         let difference = (ppl_candidate.error.powi(2) + ppl_reference.error.powi(2)
             - 2.0 * ppl_candidate.value * ppl_reference.value * shared)

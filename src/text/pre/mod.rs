@@ -17,6 +17,7 @@ use super::folder::Document;
 use super::sources::{Sources, has_type, parts};
 use known::{CLASSES, KNOWN, Known, NAMES};
 pub(super) use written::{Splitting, splitting};
+pub use written::split_alike;
 
 /// Fails for a name that llama.cpp would refuse.
 pub(super) fn check_name(name: &str) -> Result<(), Error> {

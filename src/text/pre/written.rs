@@ -11,6 +11,15 @@ pub(in crate::text) fn splitting(name: &str) -> Option<Splitting> {
     Some(Splitting { known, begins: BEGINNERS.contains(&name) })
 }
 
+/// Whether two names split text alike; `None` if that is not known of one of them.
+pub fn split_alike(a: &str, b: &str) -> Option<bool> {
+    if a == b {
+        return Some(true);
+    }
+    let (a, b) = (splitting(a)?.known, splitting(b)?.known);
+    Some(a.steps == b.steps && a.ignore_merges == b.ignore_merges)
+}
+
 /// Names under which llama.cpp begins every text with a token where the file does not say.
 const BEGINNERS: [&str; 10] = [
     "llama3",
