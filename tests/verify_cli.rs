@@ -207,6 +207,19 @@ fn other_protocols_are_named() {
 }
 
 #[test]
+fn rounded_activations_are_measured_and_named() {
+    let kld = |more: &[&str]| {
+        let found = verify(TINY, &Q8_0.path, more);
+        assert_eq!(found.status, 0, "{}", found.message);
+        (number(&found.report, "/metrics/kld/mean"), found.report["activations"].clone())
+    };
+    let (exact, rounded) = (kld(&[]), kld(&["--activations", "q8"]));
+    assert_eq!((exact.1, rounded.1), (json!("weights-only"), json!("q8")));
+    // Rounding both factors to 8 bits is worse than one, and far from rounding to 4.
+    assert!(rounded.0 > 1.3 * exact.0 && rounded.0 < 10.0 * exact.0, "{} {}", exact.0, rounded.0);
+}
+
+#[test]
 fn every_text_is_a_slice() {
     let dir = tempfile::tempdir().expect("a folder");
     let other = dir.path().join("other.txt");

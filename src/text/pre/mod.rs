@@ -16,8 +16,8 @@ use super::Error;
 use super::folder::Document;
 use super::sources::{Sources, has_type, parts};
 use known::{CLASSES, KNOWN, Known, NAMES};
-pub(super) use written::{Splitting, splitting};
 pub use written::split_alike;
+pub(super) use written::{Splitting, splitting};
 
 /// Fails for a name that llama.cpp would refuse.
 pub(super) fn check_name(name: &str) -> Result<(), Error> {
