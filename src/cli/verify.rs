@@ -36,13 +36,13 @@ pub(crate) struct Args {
     /// A text to score, UTF-8. Repeatable: each file is a slice of its own in the report.
     #[arg(long, value_name = "FILE", required = true)]
     text: Vec<PathBuf>,
+    /// Number of threads; by default one a core. Changes no number.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
     #[command(flatten)]
     scoring: Scoring,
     #[command(flatten)]
     gates: Gates,
-    /// Number of threads; by default one a core. Changes no number.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    threads: Option<u16>,
 }
 
 /// What is asked of the candidate.
