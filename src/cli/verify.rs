@@ -95,7 +95,7 @@ pub(crate) struct Scoring {
     #[arg(long, value_name = "TOKENS", default_value_t = 512)]
     ctx: usize,
     /// Sequences of each text at most; by default all.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_count)]
     chunks: Option<usize>,
     /// Score as Hugging Face does: windows that begin N tokens apart, each token scored once.
     #[arg(long, value_name = "TOKENS", conflicts_with = "full")]
@@ -110,7 +110,7 @@ pub(crate) struct Scoring {
     #[arg(long, value_enum, default_value_t = AskedActivations::WeightsOnly)]
     activations: AskedActivations,
     /// Sequences that run together. Changes no number.
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = parse_batch)]
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = parse_count)]
     batch: usize,
     /// Hidden states kept in memory; more go to a temporary file: 500M, 2G (decimal).
     #[arg(long, value_name = "SIZE", default_value = "1G", value_parser = parse_bytes)]
@@ -138,7 +138,7 @@ enum AskedActivations {
     Q8,
 }
 
-fn parse_batch(text: &str) -> Result<usize, String> {
+fn parse_count(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|n| *n > 0).ok_or_else(|| "expected a whole number above 0".to_owned())
 }
 

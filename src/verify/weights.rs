@@ -115,7 +115,7 @@ impl Pair<'_> {
 fn pairs<'a>(reference: &'a Party<'_>, candidate: &'a Party<'_>) -> Vec<Pair<'a>> {
     let mut seen = BTreeSet::new();
     let both = reference.subject.model.params().zip(candidate.subject.model.params());
-    both.filter(|((_, a), (_, b))| a.shape == b.shape && a.role == b.role)
+    both.filter(|((_, a), (_, b))| a.shape == b.shape)
         .filter(|(_, (_, b))| seen.insert(b.name.as_str()))
         .map(|((layer, a), (_, b)): ((&Layer, &Param), (&Layer, &Param))| Pair {
             block: layer.block,

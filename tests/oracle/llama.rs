@@ -400,13 +400,14 @@ impl Drop for Model {
 }
 
 /// A sequence being decoded.
-struct Context<'a> {
+pub struct Context<'a> {
     model: &'a Model,
     raw: Opaque,
 }
 
 impl<'a> Context<'a> {
-    fn new(model: &'a Model, tokens: usize) -> Context<'a> {
+    /// Room for so many tokens, and two threads.
+    pub fn new(model: &'a Model, tokens: usize) -> Context<'a> {
         let size = tokens.max(1) as u32;
         // SAFETY: the params are the library's own but for sizes and threads.
         let raw = unsafe {
@@ -421,7 +422,7 @@ impl<'a> Context<'a> {
     }
 
     /// Decodes `tokens` at `start`. Logits are kept for `all` of them or for the last.
-    fn decode(&mut self, tokens: &[i32], start: usize, all: bool) {
+    pub fn decode(&mut self, tokens: &[i32], start: usize, all: bool) {
         let functions = &self.model.oracle.functions;
         // SAFETY: the batch has room for as many tokens as are written; it is freed once.
         let code = unsafe {
@@ -441,7 +442,8 @@ impl<'a> Context<'a> {
         assert_eq!(code, 0, "llama_decode");
     }
 
-    fn logits(&self, i: i32) -> &[f32] {
+    /// The logits after the `i`-th token of the last batch.
+    pub fn logits(&self, i: i32) -> &[f32] {
         let vocab = usize::try_from(self.model.tokens()).expect("a size");
         // SAFETY: llama.cpp keeps a row of as many floats as there are tokens until the next decode, which needs `&mut self`.
         unsafe {

@@ -1,5 +1,6 @@
 //! planish against stock llama.cpp and the `tokenizers` crate, on real models.
 
+mod drift;
 mod files;
 mod generation;
 mod keys;
@@ -7,4 +8,5 @@ mod llama;
 mod rebuilt;
 mod release;
 mod restored;
+mod scores;
 mod tokens;
