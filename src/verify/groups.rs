@@ -10,6 +10,7 @@ use planish_kernels::cpu::Precision;
 use super::job::{Event, Observer, Options};
 use super::party::Party;
 use super::report::{Activations, Noise, Running};
+use super::stats::mean;
 use super::{Comparison, Error, Metrics, Progress, Result, Score, Sequences, Side, compare};
 use crate::model::{Model, Op};
 use crate::run::executor::Settings;
@@ -77,15 +78,15 @@ fn placed(error: Error, before: usize) -> Error {
     }
 }
 
+/// The means alone: intervals after every group would take longer than the groups.
 fn running(scores: &[Score], sequences: usize) -> Running {
-    let metrics = Metrics::of(scores);
-    let of = |value: fn(&Metrics) -> f64| metrics.as_ref().map(value);
+    let of = |value: fn(&Score) -> f64| (!scores.is_empty()).then(|| mean(scores.iter().map(value)).value);
     Running {
         sequences,
         tokens: scores.len(),
-        ppl_ref: of(|metrics| metrics.ppl_ref),
-        ppl_cand: of(|metrics| metrics.ppl_cand),
-        kld: of(|metrics| metrics.kld.mean),
+        ppl_ref: of(|score| -score.reference).map(f64::exp),
+        ppl_cand: of(|score| -score.candidate).map(f64::exp),
+        kld: of(|score| score.kl),
     }
 }
 
