@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use planish::model::Model;
@@ -33,7 +34,7 @@ fn tiny() -> Tiny {
 }
 
 fn run(reference: &Side<'_>, candidate: &Side<'_>, sequences: &Sequences) -> Result<Comparison, Error> {
-    compare(reference, candidate, sequences, &mut |_| {})
+    compare(reference, candidate, sequences, &mut |_| ControlFlow::Continue(()))
 }
 
 impl Tiny {

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use planish::{checkpoint, plan, run};
+use planish::{checkpoint, plan, run, verify};
 use planish_formats::Kind;
 use planish_kernels::Isa;
 
@@ -10,12 +10,22 @@ use super::show::Out;
 
 /// What the caller's shell or CI job sees. Documented in the README.
 #[derive(Clone, Copy)]
-enum Status {
+pub(crate) enum Status {
+    Done = 0,
+    GateFailed = 1,
     Usage = 2,
     BadInput = 3,
     Unsupported = 4,
+    Incomparable = 5,
+    Inconclusive = 6,
     Io = 74,
     Interrupted = 75,
+}
+
+impl From<Status> for ExitCode {
+    fn from(status: Status) -> ExitCode {
+        ExitCode::from(status as u8)
+    }
 }
 
 /// A mistake in what was typed that the argument parser cannot see.
@@ -36,7 +46,7 @@ pub(crate) fn report(error: &anyhow::Error, out: &Out) -> ExitCode {
         }
     }
     out.error(&message, hint.as_deref(), status as u8);
-    ExitCode::from(status as u8)
+    status.into()
 }
 
 fn classify(error: &anyhow::Error) -> (Status, Option<String>) {
@@ -44,11 +54,17 @@ fn classify(error: &anyhow::Error) -> (Status, Option<String>) {
         if let Some(run::Error::Interrupted) = cause.downcast_ref() {
             return (Status::Interrupted, None);
         }
+        match cause.downcast_ref() {
+            Some(verify::Error::Interrupted) => return (Status::Interrupted, None),
+            Some(error @ verify::Error::Incomparable { .. }) => return (Status::Incomparable, error.hint()),
+            _ => {}
+        }
         if cause.is::<UsageError>() {
             return (Status::Usage, None);
         }
         let known = None
             .or_else(|| cause.downcast_ref::<plan::Error>().map(|e| (e.kind(), e.hint())))
+            .or_else(|| cause.downcast_ref::<verify::Error>().map(|e| (e.kind(), e.hint())))
             .or_else(|| cause.downcast_ref::<run::Error>().map(|e| (e.kind(), e.hint())))
             .or_else(|| cause.downcast_ref::<checkpoint::Error>().map(|e| (e.kind(), e.hint())))
             .or_else(|| cause.downcast_ref::<plan::RecipeError>().map(|_| (Kind::Bad, None)))

@@ -9,14 +9,18 @@ mod plan;
 mod progress;
 mod quantize;
 mod show;
+mod signals;
+mod verify;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use exit::Status;
 
 /// Takes a Hugging Face checkpoint to a quantized release.
 ///
-/// Exit status: 0 done; 2 usage; 3 bad or unsafe input; 4 unsupported; 74 input or output failed; 75 interrupted.
+/// Exit status: 0 done; 1 a gate failed; 2 usage; 3 bad or unsafe input; 4 unsupported; 5 not comparable;
+/// 6 inconclusive; 74 input or output failed; 75 interrupted.
 #[derive(Parser)]
 #[command(name = "planish", version, max_term_width = 110)]
 pub(crate) struct Cli {
@@ -33,6 +37,7 @@ enum Command {
     Plan(plan::Args),
     Quantize(quantize::Args),
     Convert(convert::Args),
+    Verify(verify::Args),
     Completions(extras::Completions),
     Man(extras::Man),
 }
@@ -41,16 +46,20 @@ enum Command {
 pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse();
     let out = show::Out::new(cli.json);
-    let done = exit::refuse_bad_isa().and_then(|()| match cli.command {
-        Command::Inspect(args) => inspect::run(&args, &out),
-        Command::Plan(args) => plan::run(&args, &out),
-        Command::Quantize(args) => quantize::run(&args, &out),
-        Command::Convert(args) => convert::run(&args, &out),
-        Command::Completions(args) => extras::completions(&args),
-        Command::Man(args) => extras::man(&args),
+    let done = exit::refuse_bad_isa().and_then(|()| {
+        match cli.command {
+            Command::Inspect(args) => inspect::run(&args, &out),
+            Command::Plan(args) => plan::run(&args, &out),
+            Command::Quantize(args) => quantize::run(&args, &out),
+            Command::Convert(args) => convert::run(&args, &out),
+            Command::Verify(args) => return verify::run(&args, &out),
+            Command::Completions(args) => extras::completions(&args),
+            Command::Man(args) => extras::man(&args),
+        }
+        .map(|()| Status::Done)
     });
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => status.into(),
         Err(error) => exit::report(&error, &out),
     }
 }

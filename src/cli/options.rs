@@ -89,7 +89,14 @@ fn parse_tensor_type(text: &str) -> Result<(Regex, GgmlType), String> {
     Overrides::tensor(text).map_err(|error| error.to_string())
 }
 
+/// A size that is more than nothing.
 fn parse_size(text: &str) -> Result<u64, String> {
+    let wrong = || format!("{text}: expected a number with M or G, as in 500M or 4G");
+    parse_bytes(text).and_then(|size| if size > 0 { Ok(size) } else { Err(wrong()) })
+}
+
+/// A number of bytes.
+pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
     let wrong = || format!("{text}: expected a number with M or G, as in 500M or 4G");
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit: u64 = match text.get(digits.len()..).unwrap_or("").to_ascii_uppercase().as_str() {
@@ -98,7 +105,7 @@ fn parse_size(text: &str) -> Result<u64, String> {
         _ => return Err(wrong()),
     };
     let n: u64 = digits.parse().map_err(|_| wrong())?;
-    n.checked_mul(unit).filter(|size| *size > 0).ok_or_else(wrong)
+    n.checked_mul(unit).ok_or_else(wrong)
 }
 
 #[cfg(test)]

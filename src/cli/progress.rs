@@ -11,3 +11,15 @@ pub(crate) fn bar(bytes: u64) -> ProgressBar {
     }
     bar
 }
+
+/// The length of a [`steps`] bar that counts shares.
+pub(crate) const WHOLE: u64 = 1 << 20;
+
+/// A bar over anything that can be counted, with a message and the time left.
+pub(crate) fn steps() -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(WHOLE), ProgressDrawTarget::stderr());
+    if let Ok(style) = ProgressStyle::with_template("{bar:30} {percent:>3} %  {msg}  {eta} left") {
+        bar.set_style(style);
+    }
+    bar
+}

@@ -1,8 +1,6 @@
 //! `planish quantize`: the main job.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use anyhow::Context;
 use planish::plan::{self, Job};
@@ -13,8 +11,8 @@ use serde_json::json;
 
 use super::options::{Source, Types, recipe};
 use super::plan::{summary, summary_json};
-use super::progress;
 use super::show::{self, Out};
+use super::{progress, signals};
 
 /// Write a quantized GGUF of a checkpoint.
 #[derive(clap::Args)]
@@ -58,13 +56,7 @@ pub(crate) fn execute(job: &Job, split_max_size: Option<u64>, target: &Target, o
     let layout = gguf::layout(&output, &job.kv, &job.infos(), split_max_size)?;
     run::check_room(&layout, target.force)?;
 
-    let cancel = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        // The second signal ends the process at once.
-        signal_hook::flag::register_conditional_shutdown(signal, 75, cancel.clone())
-            .and_then(|_| signal_hook::flag::register(signal, cancel.clone()))
-            .context("cannot handle signals")?;
-    }
+    let cancel = signals::cancel()?;
     let sink = layout.create()?;
     let bar = progress::bar(job.checkpoint.tensor_bytes());
     let scale = job.checkpoint.tensor_bytes() as f64 / job.weights().max(1) as f64;

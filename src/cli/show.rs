@@ -28,13 +28,18 @@ impl Out {
 
     /// A failed command's message; as JSON too, so that a pipeline reads one form.
     pub(crate) fn error(&self, message: &str, hint: Option<&str>, status: u8) {
-        self.remark("error", "31", message);
-        if let Some(hint) = hint {
-            self.remark("hint", "36", hint);
-        }
+        self.complain(message, hint);
         if self.json {
             // The exit status tells already; a closed pipe changes nothing.
             let _ = print(format!("{:#}\n", json!({"error": message, "hint": hint, "status": status})).as_bytes());
+        }
+    }
+
+    /// What went wrong, of a command that has given its result all the same.
+    pub(crate) fn complain(&self, message: &str, hint: Option<&str>) {
+        self.remark("error", "31", message);
+        if let Some(hint) = hint {
+            self.remark("hint", "36", hint);
         }
     }
 

@@ -4,32 +4,94 @@
 
 use std::path::Path;
 
+use planish_formats::gguf::Kv;
+use serde_json::{Map, Value};
 use tokenizers::Tokenizer;
 
-use super::Error;
+use super::folder::Document;
+use super::special::{self, Role};
+use super::{Error, Request, restore, vocabulary};
+use crate::checkpoint::{About, Checkpoint};
 
 /// A tokenizer that can be run.
 pub struct Encoder {
-    tokenizer: Tokenizer,
+    pub(super) tokenizer: Tokenizer,
     /// The token that stands before every text, if one does.
     pub bos: Option<u32>,
 }
 
 impl Encoder {
+    /// The tokenizer of any checkpoint.
+    ///
+    /// # Errors
+    /// Tokenizers that are missing or damaged, or of a kind that cannot be run here.
+    pub fn of(checkpoint: &Checkpoint) -> Result<Encoder, Error> {
+        match &checkpoint.about {
+            About::Gguf(kv) => Encoder::keys(&checkpoint.path, kv),
+            About::HuggingFace { config, .. } => {
+                let dir = checkpoint.dir();
+                if dir.join("tokenizer.json").is_file() { Encoder::folder(dir) } else { other_files(dir, config) }
+            }
+        }
+    }
+
     /// The tokenizer.json of a checkpoint's folder.
     pub fn folder(dir: &Path) -> Result<Encoder, Error> {
         let path = dir.join("tokenizer.json");
         let bytes = std::fs::read(&path).map_err(|source| Error::Io { path: path.clone(), source })?;
-        let tokenizer = Tokenizer::from_bytes(bytes).map_err(|why| Error::Run { path, why: why.to_string() })?;
-        // What it puts around nothing: the first of it begins a text.
-        let around = tokenizer.encode_fast("", true).map_err(|why| Error::Encode { why: why.to_string() })?;
-        Ok(Encoder { bos: around.get_ids().first().copied(), tokenizer })
+        let tokenizer = run(&path, &bytes)?;
+        let config = Document::read(dir, "tokenizer_config.json")?;
+        let bos = begin(&tokenizer, config.as_ref())?;
+        Ok(Encoder { tokenizer, bos })
+    }
+
+    /// The tokenizer that the keys of a GGUF describe; `path` is the GGUF, for messages.
+    pub fn keys(path: &Path, kv: &Kv) -> Result<Encoder, Error> {
+        let restored = restore(path, kv)?;
+        Ok(Encoder { tokenizer: run(path, restored.json.to_string().as_bytes())?, bos: restored.bos })
     }
 
     /// The ids of `text` alone, without what stands around a text. Markup of special tokens is taken for those
     /// tokens.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, Error> {
-        let encoding = self.tokenizer.encode_fast(text, false).map_err(|why| Error::Encode { why: why.to_string() })?;
+        let encoding = self.tokenizer.encode_fast(text, false).map_err(|why| failed(&why))?;
         Ok(encoding.get_ids().to_vec())
     }
+}
+
+/// A folder without tokenizer.json: its files become keys, and these a tokenizer.json.
+fn other_files(dir: &Path, config: &Map<String, Value>) -> Result<Encoder, Error> {
+    let document = Document::of(dir.join("config.json"), config.clone());
+    let sizes = [document.get("vocab_size"), document.get("text_config").and_then(|text| text.get("vocab_size"))];
+    let size = match sizes.into_iter().flatten().next() {
+        Some(node) => node,
+        None => document.root().need("vocab_size", "the number of tokens")?,
+    };
+    let rows = usize::try_from(size.id()?).map_err(|_| size.wrong("a number of tokens"))?;
+    let vocabulary = vocabulary(&Request { dir, rows, config, pre: None })?;
+    Encoder::keys(dir, &vocabulary.kv)
+}
+
+fn run(path: &Path, json: &[u8]) -> Result<Tokenizer, Error> {
+    Tokenizer::from_bytes(json).map_err(|why| Error::Run { path: path.to_owned(), why: why.to_string() })
+}
+
+fn failed(why: &tokenizers::Error) -> Error {
+    Error::Encode { why: why.to_string() }
+}
+
+/// The token that begins every text: what tokenizer_config.json says where its class goes by that, else what the
+/// post-processor puts before a text. What it puts behind one does not begin it.
+fn begin(tokenizer: &Tokenizer, config: Option<&Document>) -> Result<Option<u32>, Error> {
+    if let Some(config) = config
+        && special::obeys_flags(config.root().text("tokenizer_class")?.unwrap_or_default())
+        && let Some(add) = config.root().flag("add_bos_token")?
+    {
+        let text = special::text(config, Role::Bos)?.filter(|_| add);
+        return Ok(text.and_then(|text| tokenizer.token_to_id(&text)));
+    }
+    let encoding = tokenizer.encode_fast("a", true).map_err(|why| failed(&why))?;
+    let mask = encoding.get_special_tokens_mask();
+    let text = mask.contains(&0);
+    Ok(encoding.get_ids().first().copied().filter(|_| text && mask.first() == Some(&1)))
 }

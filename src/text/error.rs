@@ -57,6 +57,9 @@ pub enum Error {
     /// Nothing says how text is split into words.
     #[error("{path}: nothing says how text is split into words (tokenizer_class is {class})")]
     UnknownClass { path: PathBuf, class: String },
+    /// A GGUF whose tokenizer cannot be brought back.
+    #[error("{path}: {what} cannot be turned back into tokenizer files ({supported} can)")]
+    NotRestored { path: PathBuf, what: String, supported: &'static str },
     /// A tokenizer that cannot be run.
     #[error("{path}: the tokenizer cannot be run: {why}")]
     Run { path: PathBuf, why: String },
@@ -90,6 +93,7 @@ impl Error {
             Error::Kind { .. }
             | Error::UnknownStructure { .. }
             | Error::UnknownClass { .. }
+            | Error::NotRestored { .. }
             | Error::UnknownName { .. } => Kind::Unsupported,
         }
     }
@@ -123,6 +127,7 @@ impl Error {
             | Error::Field { .. }
             | Error::Merge { .. }
             | Error::Encode { .. }
+            | Error::NotRestored { .. }
             | Error::SameId { .. }
             | Error::SameText { .. } => {
                 return None;

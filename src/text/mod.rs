@@ -2,11 +2,12 @@
 //!
 //! A checkpoint's tokenizer files are read without running them; what llama.cpp needs to give the same ids is written as
 //! `tokenizer.*` keys: the tokens with their types and scores or merges, the name of the pre-tokenizer that splits text into
-//! words, the special ids, and the chat template.
+//! words, the special ids, and the chat template. [`restore`] is the way back, and [`Encoder`] runs the tokenizer of either.
 
 mod added;
 mod byte_level;
 mod byte_pairs;
+mod decode;
 mod encoder;
 mod error;
 mod folder;
@@ -14,6 +15,7 @@ mod fused;
 mod pieces;
 mod pre;
 mod protobuf;
+mod restore;
 mod sources;
 mod special;
 mod stop;
@@ -30,6 +32,8 @@ use serde_json::{Map, Value};
 
 pub use encoder::Encoder;
 pub use error::Error;
+pub use pre::split_alike;
+pub use restore::{Restored, restore};
 pub use special::SpecialIds;
 
 use sources::{Found, Sources};

@@ -50,11 +50,11 @@ pub(super) enum Role {
 }
 
 impl Role {
-    const ALL: [Role; 9] =
+    pub(super) const ALL: [Role; 9] =
         [Role::Bos, Role::Eos, Role::Unk, Role::Sep, Role::Pad, Role::Cls, Role::Mask, Role::Eot, Role::Eom];
 
     /// The configs' name.
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Role::Bos => "bos",
             Role::Eos => "eos",
@@ -69,7 +69,7 @@ impl Role {
     }
 
     /// GGUF's key, its spelling included.
-    fn key(self) -> Option<&'static str> {
+    pub(super) fn key(self) -> Option<&'static str> {
         Some(match self {
             Role::Bos => "tokenizer.ggml.bos_token_id",
             Role::Eos => "tokenizer.ggml.eos_token_id",
@@ -200,8 +200,13 @@ pub(super) fn read(
     Ok(marks)
 }
 
+/// Whether a tokenizer of this class does what `add_bos_token` and the like say, whatever its tokenizer.json does.
+pub(super) fn obeys_flags(class: &str) -> bool {
+    OWN_FLAGS.contains(&class.strip_suffix("Fast").unwrap_or(class))
+}
+
 /// The text that a config names for a role: a string, or an object with `content`.
-fn text(document: &Document, role: Role) -> Result<Option<String>, Error> {
+pub(super) fn text(document: &Document, role: Role) -> Result<Option<String>, Error> {
     let Some(node) = document.get(&format!("{}_token", role.name())) else { return Ok(None) };
     let text = match node.get("content") {
         Some(content) => content.string()?,
@@ -237,7 +242,7 @@ fn ends(sources: &Sources) -> Result<Vec<u32>, Error> {
 
 /// `add_bos_token` and the like of tokenizer_config.json.
 fn flags(sources: &Sources, adds: &mut BTreeMap<Role, bool>, warnings: &mut Vec<String>) -> Result<(), Error> {
-    let obeyed = sources.class()?.is_some_and(|class| OWN_FLAGS.contains(&class));
+    let obeyed = sources.class()?.is_some_and(obeys_flags);
     for role in [Role::Bos, Role::Eos, Role::Sep] {
         let Some(flag) = sources.config_flag(&format!("add_{}_token", role.name()))? else { continue };
         match adds.get(&role).copied() {

@@ -22,6 +22,15 @@ pub(super) enum Kind {
     Byte = 6,
 }
 
+impl Kind {
+    /// The kind with this number.
+    pub(super) fn of(number: i32) -> Option<Kind> {
+        [Kind::Normal, Kind::Unknown, Kind::Control, Kind::UserDefined, Kind::Unused, Kind::Byte]
+            .into_iter()
+            .find(|kind| *kind as i32 == number)
+    }
+}
+
 /// Score of an id that no token has.
 const UNUSED_SCORE: f32 = -10000.0;
 /// Score of a token that was added to a trained vocabulary.

@@ -1,11 +1,13 @@
 //! Both models over the same tokens, one layer of each at a time.
 
+use std::ops::ControlFlow;
+
 use planish_formats::Source;
 use planish_kernels::cpu::Drift;
 use rayon::prelude::*;
 
 use super::{Error, Result, Sequences, Which};
-use crate::model::Model;
+use crate::model::{Layer, Model};
 use crate::run::executor::{Executor, Head, Settings};
 
 /// One of the two.
@@ -24,10 +26,41 @@ pub struct Side<'a> {
 pub struct LayerDrift {
     /// The reference's name of the layer.
     pub name: String,
+    /// The number of its block, if it is one.
+    pub block: Option<usize>,
     /// The norm of the difference over the norm of the reference's hidden states.
     pub relative_error: f64,
     /// The cosine between the two.
     pub cosine: f64,
+    /// Of each sequence.
+    sums: Vec<Sums>,
+}
+
+/// Squares of the reference, of the candidate and of the difference, and the product, over all elements.
+type Sums = [f64; 4];
+
+impl LayerDrift {
+    fn new(name: &str, block: Option<usize>, sums: Vec<Sums>) -> LayerDrift {
+        // Sequence after sequence, however they were grouped.
+        let [aa, bb, dd, ab] = sums.iter().fold(Sums::default(), |mut all, sums| {
+            add(&mut all, *sums);
+            all
+        });
+        // Equal states are 1 to each other, not the rounded quotient; and nothing has no direction.
+        let same = dd == 0.0;
+        let cosine = if same { 1.0 } else { ab / (aa * bb).sqrt() };
+        let relative_error = if same { 0.0 } else { (dd / aa).sqrt() };
+        LayerDrift { name: name.to_owned(), block, relative_error, cosine, sums }
+    }
+
+    /// The drift over these sequences and those of `more`.
+    fn and(&self, more: &LayerDrift) -> LayerDrift {
+        LayerDrift::new(&self.name, self.block, [self.sums.as_slice(), &more.sums].concat())
+    }
+}
+
+fn add(sums: &mut Sums, more: Sums) {
+    sums.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
 }
 
 /// One scored token.
@@ -59,12 +92,27 @@ impl Score {
 }
 
 /// What a run of both has shown.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Comparison {
     /// In the order of execution; the first is the embedding.
     pub layers: Vec<LayerDrift>,
     /// In the order of the text.
     pub scores: Vec<Score>,
+}
+
+impl Comparison {
+    /// Adds what the same two models have shown on further sequences, of `tokens` tokens each, of which `before` came
+    /// before.
+    pub fn append(&mut self, more: Comparison, before: usize, tokens: usize) {
+        if self.layers.is_empty() {
+            self.layers = more.layers;
+        } else {
+            self.layers.iter_mut().zip(&more.layers).for_each(|(layer, more)| *layer = layer.and(more));
+        }
+        let place =
+            |score: Score| Score { sequence: score.sequence + before, row: score.row + before * tokens, ..score };
+        self.scores.extend(more.scores.into_iter().map(place));
+    }
 }
 
 /// What is done so far.
@@ -93,12 +141,15 @@ const TILE: usize = 2048;
 /// Rows of them.
 const ROWS: usize = 512;
 
+/// Told what is done; asks to stop by [`ControlFlow::Break`].
+pub type Watch<'a> = dyn FnMut(&Progress) -> ControlFlow<()> + 'a;
+
 /// Runs both over `sequences`.
 pub fn compare(
     reference: &Side<'_>,
     candidate: &Side<'_>,
     sequences: &Sequences,
-    progress: &mut dyn FnMut(&Progress),
+    watch: &mut Watch<'_>,
 ) -> Result<Comparison> {
     let mut reference = Run::new(Which::Reference, reference, sequences)?;
     let mut candidate = Run::new(Which::Candidate, candidate, sequences)?;
@@ -107,10 +158,10 @@ pub fn compare(
     same("the number of layers", steps, candidate.executor.steps())?;
 
     let mut layers = Vec::with_capacity(steps);
-    while let (Some(name), Some(_)) = (reference.step()?, candidate.step()?) {
-        let drift = drift(name, &reference, &candidate, sequences.ids.len())?;
+    while let (Some(layer), Some(_)) = (reference.step()?, candidate.step()?) {
+        let drift = drift(layer, &reference, &candidate, sequences)?;
         layers.push(drift.clone());
-        progress(&Progress::Layer { done: layers.len(), of: steps, drift });
+        tell(watch, &Progress::Layer { done: layers.len(), of: steps, drift })?;
     }
 
     let rows: Vec<usize> = sequences.scored.iter().map(|(row, _)| *row).collect();
@@ -119,7 +170,7 @@ pub fn compare(
     if let Some((_, id)) = sequences.scored.iter().find(|(_, id)| *id as usize >= a.vocab()) {
         return Err(Error::Target { id: *id, vocab: a.vocab() });
     }
-    let drifts = reduce(&reference, &a, &candidate, &b, sequences, progress)?;
+    let drifts = reduce(&reference, &a, &candidate, &b, sequences, watch)?;
     let scores = drifts.iter().zip(&sequences.scored).map(|(drift, &(row, target))| {
         let (sequence, token) = (row / sequences.tokens, row % sequences.tokens);
         let not_finite = |which| Error::NotFinite { which, sequence, token };
@@ -133,6 +184,10 @@ pub fn compare(
     });
     let scores = scores.collect::<Result<Vec<_>>>()?;
     Ok(Comparison { layers, scores })
+}
+
+fn tell(watch: &mut Watch<'_>, progress: &Progress) -> Result<()> {
+    if watch(progress).is_break() { Err(Error::Interrupted) } else { Ok(()) }
 }
 
 fn same(what: &'static str, reference: usize, candidate: usize) -> Result<()> {
@@ -156,9 +211,9 @@ impl<'a> Run<'a> {
         result.map_err(|source| Error::Run { which: self.which, source })
     }
 
-    fn step(&mut self) -> Result<Option<&'a str>> {
+    fn step(&mut self) -> Result<Option<&'a Layer>> {
         let step = self.executor.step();
-        Ok(self.named(step)?.map(|layer| layer.name.as_str()))
+        self.named(step)
     }
 
     fn head(&mut self, rows: &[usize]) -> Result<Head<'a>> {
@@ -167,31 +222,28 @@ impl<'a> Run<'a> {
     }
 }
 
-fn drift(name: &str, reference: &Run<'_>, candidate: &Run<'_>, rows: usize) -> Result<LayerDrift> {
-    let width = reference.executor.width();
+fn drift(layer: &Layer, reference: &Run<'_>, candidate: &Run<'_>, sequences: &Sequences) -> Result<LayerDrift> {
+    let (width, rows) = (reference.executor.width(), sequences.ids.len());
     let (mut a, mut b) = (vec![0.0; ROWS.min(rows) * width], vec![0.0; ROWS.min(rows) * width]);
-    // Squares of the reference, the candidate and the difference, and the product.
-    let mut sums = [0f64; 4];
+    let tokens = sequences.tokens.max(1);
+    let mut sums = vec![Sums::default(); sequences.count()];
     for first in (0..rows).step_by(ROWS) {
         let part = first..rows.min(first + ROWS);
         let (a, b) = (&mut a[..part.len() * width], &mut b[..part.len() * width]);
         reference.named(reference.executor.hidden(part.clone(), a))?;
         candidate.named(candidate.executor.hidden(part, b))?;
         let rows = a.par_chunks(width).zip(b.par_chunks(width)).map(|(a, b)| {
-            a.iter().zip(b).fold([0f64; 4], |[aa, bb, dd, ab], (&a, &b)| {
+            a.iter().zip(b).fold(Sums::default(), |[aa, bb, dd, ab], (&a, &b)| {
                 let (a, b) = (f64::from(a), f64::from(b));
                 [aa + a * a, bb + b * b, dd + (a - b) * (a - b), ab + a * b]
             })
         });
         // Rows in order, whatever the threads did.
-        for row in rows.collect::<Vec<_>>() {
-            sums.iter_mut().zip(row).for_each(|(sum, row)| *sum += row);
+        for (row, sum) in (first..).zip(rows.collect::<Vec<_>>()) {
+            add(&mut sums[row / tokens], sum);
         }
     }
-    let [aa, bb, dd, ab] = sums;
-    // Equal states are 1 to each other, not the rounded quotient; and nothing has no direction.
-    let cosine = if dd == 0.0 { 1.0 } else { ab / (aa * bb).sqrt() };
-    Ok(LayerDrift { name: name.to_owned(), relative_error: if dd == 0.0 { 0.0 } else { (dd / aa).sqrt() }, cosine })
+    Ok(LayerDrift::new(&layer.name, layer.block, sums))
 }
 
 /// The logits of both for every scored row, reduced tile by tile.
@@ -201,7 +253,7 @@ fn reduce(
     candidate: &Run<'_>,
     b: &Head<'_>,
     sequences: &Sequences,
-    progress: &mut dyn FnMut(&Progress),
+    watch: &mut Watch<'_>,
 ) -> Result<Vec<Drift>> {
     let isa = reference.settings.isa;
     let mut drifts = vec![Drift::new(1); sequences.scored.len()];
@@ -221,7 +273,7 @@ fn reduce(
             });
         }
         (a_spare, b_spare) = (Some(a_tile), Some(b_tile));
-        progress(&Progress::Head { done: tokens.end, of: a.vocab() });
+        tell(watch, &Progress::Head { done: tokens.end, of: a.vocab() })?;
     }
     Ok(drifts)
 }

@@ -1,11 +1,13 @@
 //! What can go wrong while two models are compared.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use planish_formats::Kind;
 
 use super::Protocol;
 use crate::run::executor;
+use crate::{run, text};
 
 /// A result of comparing.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -33,6 +35,30 @@ impl fmt::Display for Which {
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the message says what each field is")]
 pub enum Error {
+    /// One of them is no model that can be run.
+    #[error("the {which}: {source}")]
+    Open { which: Which, source: run::Error },
+    /// A weight of one of them cannot be read, or is not a number.
+    #[error("the {which}: {source}")]
+    Weights { which: Which, source: run::Error },
+    /// A text that cannot be read, or is not UTF-8.
+    #[error("{path}: cannot read the text")]
+    Text { path: PathBuf, source: std::io::Error },
+    /// A file of gates that does not hold.
+    #[error("{path}: {why}")]
+    Policy { path: PathBuf, why: String },
+    /// A baseline that is no report of this version.
+    #[error("{path}: not a report to compare with: {why}")]
+    Baseline { path: PathBuf, why: String },
+    /// A baseline without the metric that is asked for.
+    #[error("the baseline has no {metric}")]
+    BaselineMetric { metric: String },
+    /// A tokenizer that gave up on a text.
+    #[error("the {which}'s tokenizer: {source}")]
+    Tokenizer { which: Which, source: text::Error },
+    /// No tokenizer at all.
+    #[error("neither model's tokenizer can be run: {why}")]
+    NoTokenizer { why: String },
     /// One of them cannot be run.
     #[error("the {which}: {source}")]
     Run { which: Which, source: executor::Error },
@@ -48,9 +74,15 @@ pub enum Error {
     /// A text shorter than one sequence.
     #[error("the text has {tokens} tokens, less than one sequence of {context}")]
     TooShort { tokens: usize, context: usize },
+    /// One of several texts that is shorter than one sequence.
+    #[error("{file} has {tokens} tokens, less than one sequence of {context}")]
+    ShortFile { file: String, tokens: usize, context: usize },
     /// A way of scoring that scores nothing.
     #[error("{protocol}: at least 4 tokens of context, and a stride of 1 up to that")]
     Protocol { protocol: Protocol },
+    /// Somebody asked to stop.
+    #[error("interrupted")]
+    Interrupted,
     /// A target that no logit belongs to.
     #[error("the token id {id} is not in the vocabulary of {vocab}")]
     Target { id: u32, vocab: usize },
@@ -61,12 +93,21 @@ impl Error {
     pub fn kind(&self) -> Kind {
         match self {
             Error::Run { source, .. } => source.kind(),
+            Error::Open { source, .. } | Error::Weights { source, .. } => source.kind(),
+            Error::Tokenizer { source, .. } => source.kind(),
+            Error::Text { source, .. } if source.kind() == std::io::ErrorKind::InvalidData => Kind::Bad,
             Error::Incomparable { .. }
             | Error::NotFinite { .. }
             | Error::TooShort { .. }
+            | Error::ShortFile { .. }
+            | Error::NoTokenizer { .. }
+            | Error::Policy { .. }
+            | Error::Baseline { .. }
+            | Error::BaselineMetric { .. }
             | Error::Protocol { .. }
             | Error::Target { .. } => Kind::Bad,
             Error::NoHead { .. } => Kind::Unsupported,
+            Error::Interrupted | Error::Text { .. } => Kind::Io,
         }
     }
 
@@ -74,11 +115,23 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Error::Run { source, .. } => source.hint(),
+            Error::Open { source, .. } | Error::Weights { source, .. } => source.hint(),
+            Error::Tokenizer { source, .. } => source.hint(),
+            Error::NoTokenizer { .. } => Some("one of the two has to bring its tokenizer".to_owned()),
             Error::Incomparable { .. } => Some("compare a model with a release made from it".to_owned()),
             Error::NotFinite { .. } => Some("a weight or a scale is far out of range".to_owned()),
-            Error::TooShort { .. } => Some("give a longer text or a smaller `--ctx`".to_owned()),
+            Error::TooShort { .. } | Error::ShortFile { .. } => {
+                Some("give a longer text or a smaller `--ctx`".to_owned())
+            }
             Error::Target { .. } => Some("the tokenizer belongs to another model".to_owned()),
-            Error::NoHead { .. } | Error::Protocol { .. } => None,
+            Error::Baseline { .. } | Error::BaselineMetric { .. } => {
+                Some("make it with `planish verify --json`".to_owned())
+            }
+            Error::Policy { .. }
+            | Error::NoHead { .. }
+            | Error::Protocol { .. }
+            | Error::Interrupted
+            | Error::Text { .. } => None,
         }
     }
 }

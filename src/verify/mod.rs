@@ -4,16 +4,31 @@
 //! A [`Protocol`] cuts a text into sequences and says which tokens are scored; [`compare`] runs both models over them,
 //! one layer of each at a time, and keeps one [`Score`] a token; [`Summary`] is the statistics of those.
 
+pub mod baseline;
 mod bootstrap;
+mod comparability;
 mod compare;
+mod corpus;
 mod error;
+mod extremes;
+mod gate;
+mod groups;
+mod job;
+mod party;
+mod policy;
 mod protocol;
+pub mod report;
 mod stats;
 mod summary;
+mod weights;
 
 pub use bootstrap::{Interval, interval};
-pub use compare::{Comparison, LayerDrift, Progress, Score, Side, compare};
+pub use compare::{Comparison, LayerDrift, Progress, Score, Side, Watch, compare};
 pub use error::{Error, Result, Which};
+pub use gate::{Condition, ConditionError, Op, judge};
+pub use job::{Cut, Event, Observer, Options, Text, verify};
+pub use policy::Policy;
 pub use protocol::{Protocol, Sequences};
+pub use report::{Metrics, Report};
 pub use stats::{Estimate, percentile};
 pub use summary::Summary;

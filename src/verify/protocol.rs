@@ -1,6 +1,7 @@
 //! Which tokens are scored, and with how much context. Numbers of different protocols do not compare.
 
 use std::fmt;
+use std::ops::Range;
 
 use super::{Error, Result};
 
@@ -26,7 +27,7 @@ pub enum Protocol {
 }
 
 /// A text cut by a [`Protocol`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sequences {
     /// The ids of all sequences, one after another.
     pub ids: Vec<u32>,
@@ -42,11 +43,21 @@ impl Sequences {
         self.ids.len().checked_div(self.tokens).unwrap_or(0)
     }
 
-    /// The first few of them.
-    pub fn first(&self, count: usize) -> Sequences {
-        let end = self.ids.len().min(count.saturating_mul(self.tokens));
-        let scored = self.scored.iter().copied().filter(|(row, _)| *row < end).collect();
-        Sequences { ids: self.ids[..end].to_vec(), tokens: self.tokens, scored }
+    /// Some of them, by number.
+    pub fn part(&self, part: Range<usize>) -> Sequences {
+        let row = |sequence: usize| self.ids.len().min(sequence.saturating_mul(self.tokens));
+        let rows = row(part.start)..row(part.end);
+        let scored = self.scored.iter().filter(|(row, _)| rows.contains(row));
+        let scored = scored.map(|(row, target)| (row - rows.start, *target)).collect();
+        Sequences { ids: self.ids[rows].to_vec(), tokens: self.tokens, scored }
+    }
+
+    /// Adds sequences of the same length.
+    pub fn append(&mut self, more: Sequences) {
+        let before = self.ids.len();
+        self.tokens = more.tokens;
+        self.ids.extend(more.ids);
+        self.scored.extend(more.scored.into_iter().map(|(row, target)| (row + before, target)));
     }
 }
 
@@ -111,7 +122,10 @@ mod tests {
         assert_eq!(cut.ids[..9], [1, 101, 102, 103, 104, 105, 106, 107, 1]);
         assert_eq!(cut.scored[..4], [(4, 105), (5, 106), (6, 107), (12, 113)]);
         assert_eq!(cut.scored.len(), 9);
-        assert_eq!(cut.first(1).scored.len(), 3);
+        assert_eq!(cut.part(0..1).scored.len(), 3);
+        let mut parts = cut.part(0..1);
+        parts.append(cut.part(1..9));
+        assert_eq!(parts, cut);
         assert_eq!(Protocol::Chunks { context: 8, bos: None }.cut(&text, 2).expect("two").count(), 2);
     }
 

@@ -34,6 +34,8 @@ pub struct Summary {
     pub kl_interval: Interval,
     /// 95 % interval of [`Summary::ln_ratio`].
     pub ln_ratio_interval: Interval,
+    /// 95 % interval of [`Summary::same_best`].
+    pub same_best_interval: Interval,
 }
 
 /// Seed of the intervals.
@@ -48,8 +50,9 @@ impl Summary {
         let ppl = |nats: Estimate| Estimate { value: nats.value.exp(), error: nats.value.exp() * nats.error };
         let (ppl_reference, ppl_candidate) = (ppl(reference), ppl(candidate));
 
-        let spread = reference.error.powi(2) + candidate.error.powi(2) - 2.0 * shared;
-        let ln_ratio = Estimate { value: candidate.value - reference.value, error: spread.max(0.0).sqrt() };
+        // The error of paired differences: what llama.cpp's two variances less twice the covariance amount to, without
+        // the difference of large numbers.
+        let ln_ratio = mean(scores.iter().map(|s| nats(s).1 - nats(s).0));
         let ratio = ln_ratio.value.exp();
         let difference = (ppl_candidate.error.powi(2) + ppl_reference.error.powi(2)
             - 2.0 * ppl_candidate.value * ppl_reference.value * shared)
@@ -62,7 +65,8 @@ impl Summary {
         let change = |s: &Score| s.candidate.exp() - s.reference.exp();
         let squares = mean(scores.iter().map(|s| change(s).powi(2)));
         let rms = squares.value.sqrt();
-        let same = mean(scores.iter().map(|s| f64::from(u8::from(s.same_best()))));
+        let agrees = |s: &Score| f64::from(u8::from(s.same_best()));
+        let same = mean(scores.iter().map(agrees));
         let per_sequence = |value: &dyn Fn(&Score) -> f64| -> Vec<(f64, usize)> {
             let chunks = scores.chunk_by(|a, b| a.sequence == b.sequence);
             chunks.map(|chunk| (chunk.iter().map(value).sum(), chunk.len())).collect()
@@ -82,6 +86,7 @@ impl Summary {
             same_best: same,
             kl_interval: interval(&per_sequence(&|s| s.kl), SEED),
             ln_ratio_interval: interval(&per_sequence(&|s| s.reference - s.candidate), SEED),
+            same_best_interval: interval(&per_sequence(&agrees), SEED),
         }
     }
 

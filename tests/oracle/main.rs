@@ -8,4 +8,5 @@ mod keys;
 mod llama;
 mod rebuilt;
 mod release;
+mod restored;
 mod tokens;

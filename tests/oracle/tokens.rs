@@ -10,15 +10,15 @@ use crate::installed::{installed, root, shared};
 use crate::llama::{Model, oracle};
 
 /// What the test needs of a checkpoint: a folder, and a config that may be made up.
-struct Case {
-    dir: PathBuf,
-    rows: usize,
-    config: Map<String, Value>,
+pub(crate) struct Case {
+    pub(crate) dir: PathBuf,
+    pub(crate) rows: usize,
+    pub(crate) config: Map<String, Value>,
 }
 
 impl Case {
     /// A folder with only a tokenizer: as many rows as ids.
-    fn tokenizer(dir: PathBuf) -> Case {
+    pub(crate) fn tokenizer(dir: PathBuf) -> Case {
         let json: Value = serde_json::from_slice(&std::fs::read(dir.join("tokenizer.json")).unwrap()).unwrap();
         let vocab = json["model"]["vocab"].as_object().unwrap().values();
         let added = json["added_tokens"].as_array().unwrap().iter().map(|token| &token["id"]);
@@ -27,13 +27,13 @@ impl Case {
     }
 
     /// A whole checkpoint.
-    fn checkpoint(dir: PathBuf) -> Case {
+    pub(crate) fn checkpoint(dir: PathBuf) -> Case {
         let config: Map<String, Value> =
             serde_json::from_slice(&std::fs::read(dir.join("config.json")).unwrap()).unwrap();
         Case { rows: config["vocab_size"].as_u64().unwrap() as usize, dir, config }
     }
 
-    fn vocabulary(&self) -> Vocabulary {
+    pub(crate) fn vocabulary(&self) -> Vocabulary {
         vocabulary(&Request { dir: &self.dir, rows: self.rows, config: &self.config, pre: None }).unwrap()
     }
 }
@@ -103,7 +103,7 @@ fn same_ids(model: &Model, reference: &tokenizers::Tokenizer, text: &str) -> usi
     compared
 }
 
-fn wiki() -> Option<String> {
+pub(crate) fn wiki() -> Option<String> {
     Some(std::fs::read_to_string(shared("data/text/wiki.test.raw")?).unwrap())
 }
 

@@ -2,6 +2,7 @@
 
 mod pieces;
 mod refusals;
+mod restored;
 mod rules;
 
 use std::path::Path;
@@ -71,9 +72,9 @@ fn tokenizer() -> Value {
     json!({
         "added_tokens": [added(4, "<s>", true), added(5, "</s>", true)],
         "normalizer": null,
-        "pre_tokenizer": { "type": "ByteLevel", "add_prefix_space": false, "use_regex": true },
+        "pre_tokenizer": { "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true },
         "post_processor": null,
-        "decoder": { "type": "ByteLevel" },
+        "decoder": { "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true },
         "model": { "type": "BPE", "vocab": { "a": 0, "b": 1, "ab": 2, "Ġ": 3 }, "merges": ["a b"] },
     })
 }

@@ -4,6 +4,7 @@
 //! layers is the hidden state of every token, in memory or, past a limit, in a temporary file. Logits are made in tiles
 //! of the vocabulary, for the tokens that are asked for.
 
+mod activations;
 mod buffers;
 mod carry;
 mod error;
@@ -11,6 +12,7 @@ mod head;
 mod layer;
 mod weights;
 
+pub use activations::Activations;
 pub use error::{Error, Result};
 pub use head::{Head, Tile};
 
@@ -36,13 +38,15 @@ pub struct Settings {
     pub isa: Isa,
     /// How products with bf16 weights are computed.
     pub precision: Precision,
+    /// What becomes of activations before they meet a quantized weight.
+    pub activations: Activations,
     /// Bytes of hidden states to keep in memory; more go to a temporary file.
     pub memory: usize,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { isa: Isa::detected(), precision: Precision::F32, memory: 1 << 30 }
+        Settings { isa: Isa::detected(), precision: Precision::F32, activations: Activations::Exact, memory: 1 << 30 }
     }
 }
 

@@ -115,6 +115,51 @@ pub(super) static KNOWN: &[Known] = &[
     known("laguna", &[LINES, QWEN2]),
 ];
 
+/// Splittings that no checkpoint is converted to, and that files of other programs have.
+pub(super) static RESTORED: &[Known] = &[
+    // llama.cpp's for a file that names none.
+    known("default", &[r"split [\p{P}$+<=>^~|]+", GPT2, DIGITS, "split [0-9][0-9][0-9]"]).clean(),
+    known("granite-embed-multi-97m", &[GPT4O]).ignores_merges(),
+];
+
+/// Names that llama.cpp does the same for as for a name in [`KNOWN`], by that name.
+pub(super) static ALIASES: &[(&str, &[&str])] = &[
+    (
+        "gpt-2",
+        &[
+            "phi-2",
+            "jina-es",
+            "jina-de",
+            "gigachat",
+            "jina-v2-es",
+            "jina-v2-de",
+            "a.x-4.0",
+            "mellum",
+            "modern-bert",
+            "mpt",
+            "olmo",
+            "jais",
+            "exaone4",
+            "roberta-bpe",
+            "jina-v1-en",
+            "jina-v2-code",
+        ],
+    ),
+    ("granite-docling", &["trillion"]),
+    ("llama-bpe", &["llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2", "jina-v5-nano"]),
+    ("dbrx", &["smaug-bpe"]),
+    ("glm4", &["glm5"]),
+    ("qwen2", &["deepseek-r1-qwen", "kormo", "f2llmv2", "hunyuan", "solar-open", "grok-2"]),
+    ("stablelm2", &["megrez"]),
+    ("smollm", &["command-r"]),
+    ("starcoder", &["refact", "codeshell", "exaone", "minerva-7b", "mellum2"]),
+    ("deepseek-v3", &["hunyuan-dense", "hy_v4", "joyai-llm"]),
+    ("gpt-4o", &["llama4", "kanana2", "talkie", "minimax-m2"]),
+    ("tiny_aya", &["cohere2moe"]),
+    ("bloom", &["gpt3-finnish"]),
+    ("bailingmoe", &["bailingmoe2", "llada-moe"]),
+];
+
 /// The splitting of classes of tokenizers that need no tokenizer.json, and of model types where no class is named.
 pub(super) static CLASSES: &[(&str, &str)] = &[
     ("GPT2Tokenizer", "gpt-2"),

@@ -6,6 +6,7 @@
 
 mod known;
 mod regex;
+mod written;
 
 use std::fmt::Write as _;
 
@@ -15,6 +16,8 @@ use super::Error;
 use super::folder::Document;
 use super::sources::{Sources, has_type, parts};
 use known::{CLASSES, KNOWN, Known, NAMES};
+pub use written::split_alike;
+pub(super) use written::{Splitting, splitting};
 
 /// Fails for a name that llama.cpp would refuse.
 pub(super) fn check_name(name: &str) -> Result<(), Error> {

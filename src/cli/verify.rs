@@ -1,0 +1,256 @@
+//! `planish verify`: how far a release drifted from the original, and whether that is still good.
+
+mod table;
+
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use anyhow::Context;
+use indicatif::ProgressBar;
+use planish::checkpoint::Checkpoint;
+use planish::run::executor::{Activations, Settings};
+use planish::verify::baseline::{self, Allowance};
+use planish::verify::report::{Report, Status as CheckStatus, Verdict};
+use planish::verify::{Condition, Cut, Event, Options, Policy, Text, judge, verify};
+use planish_kernels::Isa;
+use planish_kernels::cpu::Precision;
+
+use super::exit::Status;
+use super::options::parse_bytes;
+use super::quantize::threads;
+use super::show::Out;
+use super::{progress, signals};
+
+/// Run the original and a quantized model on the same text, layer by layer in lock-step, and measure the drift.
+///
+/// Exit status: 0 pass; 1 a gate failed; 2 usage; 3 bad or unsafe input; 4 unsupported; 5 not comparable;
+/// 6 inconclusive; 74 input or output failed; 75 interrupted.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The original: a checkpoint folder, a GGUF, or `owner/name` in the local Hugging Face cache.
+    reference: PathBuf,
+    /// The model to be judged: the same kinds.
+    candidate: PathBuf,
+    #[command(flatten)]
+    scoring: Scoring,
+    #[command(flatten)]
+    gates: Gates,
+}
+
+/// What is asked of the candidate.
+#[derive(clap::Args)]
+pub(crate) struct Gates {
+    /// A condition: kld.mean<=0.12, top1>=0.9, ppl_ratio<=1.05, kld.p99<=0.5 ... Repeatable. An unknown name lists all.
+    #[arg(long = "gate", value_name = "METRIC<=VALUE")]
+    gates: Vec<Condition>,
+    /// A file of gates (verify.toml).
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The JSON report of an earlier release, than which this one may not be much worse.
+    #[arg(long, value_name = "FILE")]
+    baseline: Option<PathBuf>,
+    /// How much worse than the baseline a metric may be; by default kld.mean=10%, ppl_ratio=1% and top1=0.01. Repeatable.
+    #[arg(long, value_name = "METRIC=AMOUNT", requires = "baseline")]
+    worse: Vec<Allowance>,
+}
+
+impl Gates {
+    /// The conditions of the command line and of the file, and the earlier report.
+    fn read(&self) -> anyhow::Result<(Policy, Option<Report>)> {
+        let mut policy = self.config.as_deref().map_or(Ok(Policy::default()), Policy::read)?;
+        policy.conditions.extend(self.gates.iter().cloned());
+        if self.baseline.is_some() {
+            policy.baseline.clone_from(&self.baseline);
+        }
+        if !self.worse.is_empty() {
+            policy.allowances.clone_from(&self.worse);
+        }
+        if policy.allowances.is_empty() {
+            policy.allowances = Allowance::usual();
+        }
+        let earlier = policy.baseline.as_deref().map(baseline::read).transpose()?;
+        Ok((policy, earlier))
+    }
+}
+
+/// Judges a report by what was asked.
+fn decide(report: &mut Report, policy: &Policy, earlier: Option<&Report>) -> anyhow::Result<()> {
+    let earlier = match earlier {
+        Some(earlier) => baseline::conditions(report, earlier, &policy.allowances)?,
+        None => vec![],
+    };
+    report.baseline = policy.baseline.as_ref().map(|path| path.display().to_string());
+    judge(report, &policy.conditions, &earlier);
+    Ok(())
+}
+
+/// What is scored, and how.
+#[derive(clap::Args)]
+pub(crate) struct Scoring {
+    /// A text to score, UTF-8. Repeatable: each file is a slice of its own in the report.
+    #[arg(long, value_name = "FILE", required = true)]
+    text: Vec<PathBuf>,
+    /// Tokens of a sequence.
+    #[arg(long, value_name = "TOKENS", default_value_t = 512)]
+    ctx: usize,
+    /// Sequences of each text at most; by default all.
+    #[arg(long, value_name = "N")]
+    chunks: Option<usize>,
+    /// Score as Hugging Face does: windows that begin N tokens apart, each token scored once.
+    #[arg(long, value_name = "TOKENS", conflicts_with = "full")]
+    stride: Option<usize>,
+    /// Score every token of windows side by side. By default the second half of each, as llama-perplexity does.
+    #[arg(long)]
+    full: bool,
+    /// How products with bf16 weights are computed.
+    #[arg(long, value_enum, default_value_t = AskedPrecision::F32)]
+    precision: AskedPrecision,
+    /// What becomes of activations: nothing, or rounded in blocks as llama.cpp's CPU engine does.
+    #[arg(long, value_enum, default_value_t = AskedActivations::WeightsOnly)]
+    activations: AskedActivations,
+    /// Number of threads; by default one a core. Changes no number.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+    /// Sequences that run together. Changes no number.
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = parse_batch)]
+    batch: usize,
+    /// Hidden states kept in memory; more go to a temporary file: 500M, 2G (decimal).
+    #[arg(long, value_name = "SIZE", default_value = "1G", value_parser = parse_bytes)]
+    memory: u64,
+    /// How many of the worst tokens the report holds.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    worst: usize,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum AskedPrecision {
+    /// The reference: the same bits on every machine.
+    F32,
+    /// Activations as two bf16, where the machine multiplies them; else f32.
+    Bf16Split,
+    /// Activations rounded to bf16, where the machine multiplies them; else f32.
+    Bf16,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum AskedActivations {
+    /// Exact: the drift is that of the weights.
+    WeightsOnly,
+    /// Rounded: the drift that users of llama.cpp's CPU engine get.
+    Q8,
+}
+
+fn parse_batch(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|n| *n > 0).ok_or_else(|| "expected a whole number above 0".to_owned())
+}
+
+impl Scoring {
+    fn options(&self) -> Options {
+        let context = self.ctx;
+        let cut = match (self.stride, self.full) {
+            (Some(stride), _) => Cut::Stride { context, stride },
+            (None, true) => Cut::Stride { context, stride: context },
+            (None, false) => Cut::Chunks { context },
+        };
+        let precision = match self.precision {
+            AskedPrecision::F32 => Precision::F32,
+            AskedPrecision::Bf16Split => Precision::Bf16Split,
+            AskedPrecision::Bf16 => Precision::Bf16,
+        };
+        let activations = match self.activations {
+            AskedActivations::WeightsOnly => Activations::Exact,
+            AskedActivations::Q8 => Activations::Q8,
+        };
+        let memory = usize::try_from(self.memory).unwrap_or(usize::MAX);
+        let settings = Settings { isa: Isa::detected(), precision, activations, memory };
+        let limit = self.chunks.unwrap_or(usize::MAX);
+        Options { cut, limit, batch: self.batch, settings, worst: self.worst }
+    }
+
+    /// Compares the two and tells how it goes.
+    fn run(&self, reference: &Checkpoint, candidate: &Checkpoint, cancel: &AtomicBool) -> anyhow::Result<Report> {
+        let texts = self.text.iter().map(|path| Text::read(path)).collect::<Result<Vec<_>, _>>()?;
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads(self.threads)).build();
+        let pool = pool.context("cannot start threads")?;
+        let mut meter = Meter { bar: progress::steps(), start: Instant::now(), measured: String::new() };
+        let report = pool.install(|| {
+            verify(reference, candidate, &texts, &self.options(), &mut |event| {
+                meter.show(event);
+                if cancel.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            })
+        });
+        meter.bar.finish_and_clear();
+        Ok(report?)
+    }
+}
+
+/// What the bar shows.
+struct Meter {
+    bar: ProgressBar,
+    /// When the models began to run.
+    start: Instant,
+    /// Perplexities and drift so far.
+    measured: String,
+}
+
+impl Meter {
+    fn show(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Checked(_) => self.bar.set_message("comparing weights"),
+            Event::Weights { done, of } => {
+                self.bar.set_length(*of as u64);
+                self.bar.set_position(*done as u64);
+                if done == of {
+                    self.start = Instant::now();
+                    self.bar.reset();
+                    self.bar.set_length(progress::WHOLE);
+                }
+            }
+            Event::Run { share, tokens } => {
+                let speed = share * *tokens as f64 / self.start.elapsed().as_secs_f64().max(1e-3);
+                self.bar.set_position((share * progress::WHOLE as f64) as u64);
+                self.bar.set_message(format!("{speed:.0} tokens/s{}", self.measured));
+            }
+            Event::Group(running) => {
+                let Some(((a, b), kld)) = running.ppl_ref.zip(running.ppl_cand).zip(running.kld) else { return };
+                self.measured = format!("  PPL {a:.3} -> {b:.3}  KLD {kld:.5}");
+            }
+        }
+    }
+}
+
+pub(crate) fn run(args: &Args, out: &Out) -> anyhow::Result<Status> {
+    let cancel = signals::cancel()?;
+    let (reference, candidate) = (Checkpoint::open(&args.reference)?, Checkpoint::open(&args.candidate)?);
+    let (policy, earlier) = args.gates.read()?;
+    let mut report = args.scoring.run(&reference, &candidate, &cancel)?;
+    decide(&mut report, &policy, earlier.as_ref())?;
+    tell(&report, out)?;
+    Ok(status(&report))
+}
+
+/// Prints the report and what has to be said about it.
+fn tell(report: &Report, out: &Out) -> anyhow::Result<()> {
+    for check in &report.comparability {
+        if matches!(check.status, CheckStatus::Warning | CheckStatus::Unknown) {
+            out.warning(&check.message);
+        }
+    }
+    out.result(|| table::text(report), || serde_json::to_value(report).unwrap_or_default())?;
+    for reason in &report.reasons {
+        out.complain(reason, None);
+    }
+    Ok(())
+}
+
+fn status(report: &Report) -> Status {
+    match report.verdict {
+        Verdict::Pass => Status::Done,
+        Verdict::Fail => Status::GateFailed,
+        Verdict::Incomparable => Status::Incomparable,
+        Verdict::Inconclusive => Status::Inconclusive,
+        Verdict::Interrupted => Status::Interrupted,
+    }
+}
