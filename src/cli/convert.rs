@@ -1,5 +1,6 @@
 //! `planish convert`: another container, the same weights.
 
+use super::exit::Status;
 use super::options::{Source, Types, recipe};
 use super::quantize::{Target, execute};
 use super::show::Out;
@@ -26,12 +27,12 @@ enum To {
     F32,
 }
 
-pub(crate) fn run(args: &Args, out: &Out) -> anyhow::Result<()> {
+pub(crate) fn run(args: &Args, out: &Out) -> anyhow::Result<Status> {
     let mix = match args.to {
         To::Bf16 => "bf16",
         To::F16 => "f16",
         To::F32 => "f32",
     };
     let job = args.types.job(&args.source, recipe(mix)?, out)?;
-    execute(&job, args.types.split_max_size, &args.target, out)
+    execute(&job, args.types.split_max_size, &args.target, None, out)
 }

@@ -50,8 +50,8 @@ pub(crate) fn main() -> ExitCode {
         match cli.command {
             Command::Inspect(args) => inspect::run(&args, &out),
             Command::Plan(args) => plan::run(&args, &out),
-            Command::Quantize(args) => quantize::run(&args, &out),
-            Command::Convert(args) => convert::run(&args, &out),
+            Command::Quantize(args) => return quantize::run(&args, &out),
+            Command::Convert(args) => return convert::run(&args, &out),
             Command::Verify(args) => return verify::run(&args, &out),
             Command::Completions(args) => extras::completions(&args),
             Command::Man(args) => extras::man(&args),

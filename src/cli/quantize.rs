@@ -1,18 +1,22 @@
 //! `planish quantize`: the main job.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 use anyhow::Context;
+use planish::checkpoint::Checkpoint;
 use planish::plan::{self, Job};
+use planish::verify::report::{Report, Verdict};
 use planish::{modelfile, run};
-use planish_formats::gguf;
+use planish_formats::{Sink, gguf};
 use planish_kernels::Isa;
 use serde_json::json;
 
+use super::exit::{Status, UsageError};
 use super::options::{Source, Types, recipe};
 use super::plan::{summary, summary_json};
 use super::show::{self, Out};
-use super::{progress, signals};
+use super::{progress, signals, verify};
 
 /// Write a quantized GGUF of a checkpoint.
 #[derive(clap::Args)]
@@ -26,6 +30,13 @@ pub(crate) struct Args {
     types: Types,
     #[command(flatten)]
     target: Target,
+    /// Verify the result on this text before it gets its name; a failed gate leaves nothing. Repeatable.
+    #[arg(long, value_name = "TEXT")]
+    verify: Vec<PathBuf>,
+    #[command(flatten)]
+    scoring: verify::Scoring,
+    #[command(flatten)]
+    gates: verify::Gates,
 }
 
 /// Where the result goes and how it is made.
@@ -45,19 +56,59 @@ pub(crate) struct Target {
     modelfile: bool,
 }
 
-pub(crate) fn run(args: &Args, out: &Out) -> anyhow::Result<()> {
+pub(crate) fn run(args: &Args, out: &Out) -> anyhow::Result<Status> {
+    if args.verify.is_empty() && args.gates.asked() {
+        return Err(UsageError("a gate needs a text to decide on: --verify TEXT".to_owned()).into());
+    }
+    let proof = (!args.verify.is_empty())
+        .then(|| verify::Job::new(&args.verify, &args.scoring, &args.gates, threads(args.target.threads)))
+        .transpose()?;
     let job = args.types.job(&args.source, recipe(&args.to)?, out)?;
-    execute(&job, args.types.split_max_size, &args.target, out)
+    execute(&job, args.types.split_max_size, &args.target, proof.as_ref(), out)
 }
 
-/// Does what the plan says and tells what was done.
-pub(crate) fn execute(job: &Job, split_max_size: Option<u64>, target: &Target, out: &Out) -> anyhow::Result<()> {
+/// Does what the plan says and tells what was done. With a `proof`, the result gets its name if it passes.
+pub(crate) fn execute(
+    job: &Job,
+    split_max_size: Option<u64>,
+    target: &Target,
+    proof: Option<&verify::Job>,
+    out: &Out,
+) -> anyhow::Result<Status> {
     let output = target.output.clone().unwrap_or_else(|| plan::default_output(&job.checkpoint, &job.recipe));
-    let layout = gguf::layout(&output, &job.kv, &job.infos(), split_max_size)?;
-    run::check_room(&layout, target.force)?;
-
+    let layout = |path: &Path| gguf::layout(path, &job.kv, &job.infos(), split_max_size);
+    run::check_room(&layout(&output)?, target.force)?;
     let cancel = signals::cancel()?;
-    let sink = layout.create()?;
+    let (mut outcome, report) = match proof {
+        None => (write(job, layout(&output)?.create()?, target, &cancel)?, None),
+        Some(proof) => {
+            let provisional = run::Provisional::beside(&output)?;
+            let sink = layout(&provisional.path(&output))?.create()?;
+            let mut outcome = write(job, sink, target, &cancel)?;
+            let first = outcome.files.first().map_or(output.as_path(), PathBuf::as_path);
+            let report = proof.run(&job.checkpoint, &Checkpoint::open(first)?, &cancel)?;
+            outcome.files = match report.verdict {
+                Verdict::Pass => provisional.keep(&outcome.files)?,
+                _ => vec![],
+            };
+            (outcome, Some(report))
+        }
+    };
+    if let Some(report) = &report {
+        verify::warn(report, out);
+        outcome.peak_anon_bytes = outcome.peak_anon_bytes.max(report.peak_anon_bytes);
+    }
+    let done = tell(job, &outcome, report.as_ref(), target, out);
+    if let Some(report) = report.filter(|report| report.verdict != Verdict::Pass) {
+        verify::complain(&report, out);
+        out.complain(&format!("{}: not written, since it did not pass", output.display()), None);
+        return done.map(|()| verify::status(&report));
+    }
+    done.map(|()| Status::Done)
+}
+
+/// Encodes everything into `sink`, with a bar.
+fn write(job: &Job, sink: Box<dyn Sink>, target: &Target, cancel: &AtomicBool) -> anyhow::Result<run::Outcome> {
     let bar = progress::bar(job.checkpoint.tensor_bytes());
     let scale = job.checkpoint.tensor_bytes() as f64 / job.weights().max(1) as f64;
     let outcome = run::quantize(
@@ -66,15 +117,19 @@ pub(crate) fn execute(job: &Job, split_max_size: Option<u64>, target: &Target, o
             tensors: &job.tensors,
             threads: threads(target.threads),
             isa: Isa::detected(),
-            cancel: &cancel,
+            cancel,
             progress: &|weights| bar.inc((weights as f64 * scale) as u64),
         },
         sink,
     );
     bar.finish_and_clear();
-    let outcome = outcome?;
-    let modelfile = if target.modelfile { Some(write_modelfile(job, &outcome.files)?) } else { None };
+    Ok(outcome?)
+}
 
+/// Prints what was done.
+fn tell(job: &Job, outcome: &run::Outcome, report: Option<&Report>, target: &Target, out: &Out) -> anyhow::Result<()> {
+    let wanted = target.modelfile && !outcome.files.is_empty();
+    let modelfile = if wanted { Some(write_modelfile(job, &outcome.files)?) } else { None };
     let seconds = outcome.elapsed.as_secs_f64();
     out.result(
         || {
@@ -84,7 +139,8 @@ pub(crate) fn execute(job: &Job, split_max_size: Option<u64>, target: &Target, o
             rows.push(("memory", format!("{} beside the page cache", show::bytes(outcome.peak_anon_bytes))));
             rows.extend(outcome.files.iter().map(|file| ("written", file.display().to_string())));
             rows.extend(modelfile.iter().map(|file| ("modelfile", file.display().to_string())));
-            show::facts(&rows)
+            let proof = report.map_or(String::new(), |report| format!("\n{}", verify::text(report)));
+            show::facts(&rows) + &proof
         },
         || {
             let mut value = summary_json(job);
@@ -94,6 +150,9 @@ pub(crate) fn execute(job: &Job, split_max_size: Option<u64>, target: &Target, o
             value["peak_anon_bytes"] = outcome.peak_anon_bytes.into();
             value["modelfile"] = json!(modelfile);
             value["isa"] = Isa::detected().name().into();
+            if let Some(report) = report {
+                value["verification"] = verify::json(report);
+            }
             value
         },
     )

@@ -12,7 +12,7 @@ use indicatif::ProgressBar;
 use planish::checkpoint::Checkpoint;
 use planish::run::executor::{Activations, Settings};
 use planish::verify::baseline::{self, Allowance};
-use planish::verify::report::{Report, Status as CheckStatus, Verdict};
+use planish::verify::report::{Check, Report, Status as CheckStatus, Verdict};
 use planish::verify::{Condition, Cut, Event, Options, Policy, Text, judge, verify};
 use planish_kernels::Isa;
 use planish_kernels::cpu::Precision;
@@ -33,6 +33,12 @@ pub(crate) struct Args {
     reference: PathBuf,
     /// The model to be judged: the same kinds.
     candidate: PathBuf,
+    /// A text to score, UTF-8. Repeatable: each file is a slice of its own in the report.
+    #[arg(long, value_name = "FILE", required = true)]
+    text: Vec<PathBuf>,
+    /// Number of threads; by default one a core. Changes no number.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
     #[command(flatten)]
     scoring: Scoring,
     #[command(flatten)]
@@ -41,6 +47,7 @@ pub(crate) struct Args {
 
 /// What is asked of the candidate.
 #[derive(clap::Args)]
+#[command(next_help_heading = "Gates")]
 pub(crate) struct Gates {
     /// A condition: kld.mean<=0.12, top1>=0.9, ppl_ratio<=1.05, kld.p99<=0.5 ... Repeatable. An unknown name lists all.
     #[arg(long = "gate", value_name = "METRIC<=VALUE")]
@@ -57,6 +64,11 @@ pub(crate) struct Gates {
 }
 
 impl Gates {
+    /// Whether anything is asked.
+    pub(crate) fn asked(&self) -> bool {
+        !self.gates.is_empty() || self.config.is_some() || self.baseline.is_some()
+    }
+
     /// The conditions of the command line and of the file, and the earlier report.
     fn read(&self) -> anyhow::Result<(Policy, Option<Report>)> {
         let mut policy = self.config.as_deref().map_or(Ok(Policy::default()), Policy::read)?;
@@ -75,23 +87,10 @@ impl Gates {
     }
 }
 
-/// Judges a report by what was asked.
-fn decide(report: &mut Report, policy: &Policy, earlier: Option<&Report>) -> anyhow::Result<()> {
-    let earlier = match earlier {
-        Some(earlier) => baseline::conditions(report, earlier, &policy.allowances)?,
-        None => vec![],
-    };
-    report.baseline = policy.baseline.as_ref().map(|path| path.display().to_string());
-    judge(report, &policy.conditions, &earlier);
-    Ok(())
-}
-
-/// What is scored, and how.
+/// How texts are scored.
 #[derive(clap::Args)]
+#[command(next_help_heading = "Scoring")]
 pub(crate) struct Scoring {
-    /// A text to score, UTF-8. Repeatable: each file is a slice of its own in the report.
-    #[arg(long, value_name = "FILE", required = true)]
-    text: Vec<PathBuf>,
     /// Tokens of a sequence.
     #[arg(long, value_name = "TOKENS", default_value_t = 512)]
     ctx: usize,
@@ -110,9 +109,6 @@ pub(crate) struct Scoring {
     /// What becomes of activations: nothing, or rounded in blocks as llama.cpp's CPU engine does.
     #[arg(long, value_enum, default_value_t = AskedActivations::WeightsOnly)]
     activations: AskedActivations,
-    /// Number of threads; by default one a core. Changes no number.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    threads: Option<u16>,
     /// Sequences that run together. Changes no number.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = parse_batch)]
     batch: usize,
@@ -168,21 +164,50 @@ impl Scoring {
         let limit = self.chunks.unwrap_or(usize::MAX);
         Options { cut, limit, batch: self.batch, settings, worst: self.worst }
     }
+}
 
-    /// Compares the two and tells how it goes.
-    fn run(&self, reference: &Checkpoint, candidate: &Checkpoint, cancel: &AtomicBool) -> anyhow::Result<Report> {
-        let texts = self.text.iter().map(|path| Text::read(path)).collect::<Result<Vec<_>, _>>()?;
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads(self.threads)).build();
+/// All that a verification needs to know beside the two models.
+pub(crate) struct Job {
+    texts: Vec<Text>,
+    options: Options,
+    policy: Policy,
+    earlier: Option<Report>,
+    threads: usize,
+}
+
+impl Job {
+    /// Reads the texts, the gates and the baseline: what is wrong with them shows before anything long begins.
+    pub(crate) fn new(text: &[PathBuf], scoring: &Scoring, gates: &Gates, threads: usize) -> anyhow::Result<Job> {
+        let texts = text.iter().map(|path| Text::read(path)).collect::<Result<Vec<_>, _>>()?;
+        let (policy, earlier) = gates.read()?;
+        Ok(Job { texts, options: scoring.options(), policy, earlier, threads })
+    }
+
+    /// Compares the two, tells how it goes, and judges.
+    pub(crate) fn run(
+        &self,
+        reference: &Checkpoint,
+        candidate: &Checkpoint,
+        cancel: &AtomicBool,
+    ) -> anyhow::Result<Report> {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(self.threads).build();
         let pool = pool.context("cannot start threads")?;
         let mut meter = Meter { bar: progress::steps(), start: Instant::now(), measured: String::new() };
         let report = pool.install(|| {
-            verify(reference, candidate, &texts, &self.options(), &mut |event| {
+            verify(reference, candidate, &self.texts, &self.options, &mut |event| {
                 meter.show(event);
                 if cancel.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             })
         });
         meter.bar.finish_and_clear();
-        Ok(report?)
+        let mut report = report?;
+        let earlier = match &self.earlier {
+            Some(earlier) => baseline::conditions(&mut report, earlier, &self.policy.allowances)?,
+            None => vec![],
+        };
+        report.baseline = self.policy.baseline.as_ref().map(|path| path.display().to_string());
+        judge(&mut report, &self.policy.conditions, &earlier);
+        Ok(report)
     }
 }
 
@@ -223,29 +248,35 @@ impl Meter {
 
 pub(crate) fn run(args: &Args, out: &Out) -> anyhow::Result<Status> {
     let cancel = signals::cancel()?;
+    let job = Job::new(&args.text, &args.scoring, &args.gates, threads(args.threads))?;
     let (reference, candidate) = (Checkpoint::open(&args.reference)?, Checkpoint::open(&args.candidate)?);
-    let (policy, earlier) = args.gates.read()?;
-    let mut report = args.scoring.run(&reference, &candidate, &cancel)?;
-    decide(&mut report, &policy, earlier.as_ref())?;
-    tell(&report, out)?;
+    let report = job.run(&reference, &candidate, &cancel)?;
+    warn(&report, out);
+    out.result(|| table::text(&report), || json(&report))?;
+    complain(&report, out);
     Ok(status(&report))
 }
 
-/// Prints the report and what has to be said about it.
-fn tell(report: &Report, out: &Out) -> anyhow::Result<()> {
-    for check in &report.comparability {
-        if matches!(check.status, CheckStatus::Warning | CheckStatus::Unknown) {
-            out.warning(&check.message);
-        }
-    }
-    out.result(|| table::text(report), || serde_json::to_value(report).unwrap_or_default())?;
-    for reason in &report.reasons {
-        out.complain(reason, None);
-    }
-    Ok(())
+/// What is odd about the two, but does no harm to the numbers.
+pub(crate) fn warn(report: &Report, out: &Out) {
+    let odd = |check: &&Check| matches!(check.status, CheckStatus::Warning | CheckStatus::Unknown);
+    report.comparability.iter().filter(odd).for_each(|check| out.warning(&check.message));
 }
 
-fn status(report: &Report) -> Status {
+/// Why it is no pass.
+pub(crate) fn complain(report: &Report, out: &Out) {
+    report.reasons.iter().for_each(|reason| out.complain(reason, None));
+}
+
+pub(crate) fn text(report: &Report) -> String {
+    table::text(report)
+}
+
+pub(crate) fn json(report: &Report) -> serde_json::Value {
+    serde_json::to_value(report).unwrap_or_default()
+}
+
+pub(crate) fn status(report: &Report) -> Status {
     match report.verdict {
         Verdict::Pass => Status::Done,
         Verdict::Fail => Status::GateFailed,

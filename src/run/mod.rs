@@ -4,11 +4,13 @@ mod error;
 pub mod executor;
 mod gather;
 mod memory;
+mod provisional;
 mod quantize;
 mod subject;
 
 pub use error::{Error, Result};
 pub use gather::{Scratch, Weight};
 pub use memory::PeakAnon;
+pub use provisional::Provisional;
 pub use quantize::{Outcome, Run, buffer_bytes, check_room, quantize};
 pub use subject::{Subject, divisors};

@@ -1,5 +1,7 @@
 //! A GGUF written again with something else in it.
 
+#![allow(dead_code)]
+
 use std::path::Path;
 
 use planish_formats::gguf::{self, Kv};

@@ -31,11 +31,14 @@ impl<'a> Head<'a> {
     pub(super) fn new(
         settings: Settings,
         source: &'a dyn Source,
-        x: Vec<f32>,
+        mut x: Vec<f32>,
         w: &'a Param,
         bias: Option<&Param>,
     ) -> Result<Head<'a>> {
         let weight = Weight::new(source, &w.from, &w.shape)?;
+        if let Some(rounding) = settings.activations.rounding(weight.storage()) {
+            rounding.round(&mut x, weight.cols);
+        }
         Ok(Head { settings, x, weight, name: w.name.clone(), bias: vector(settings.isa, source, bias)? })
     }
 

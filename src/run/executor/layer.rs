@@ -125,11 +125,21 @@ fn step(
             out.par_chunks_mut(weight.cols.max(1)).enumerate().try_for_each(fetch)?;
             out
         }
-        (Op::Linear { x, w, .. }, Loaded::Weight(matrix, bias)) => {
+        (Op::Linear { x, w, .. }, Loaded::Linear(matrix, bias, storage)) => {
             let (n, k) = (w.shape[0], w.shape[1]);
             let mut out = values.buffers.take(rows * n);
-            let (x, bias) = (values.get(*x), bias.as_deref());
-            cpu::matmul(isa, x, rows, k, matrix.view(), n, bias, &mut out, settings.precision);
+            let bias = bias.as_deref();
+            let mut multiply = |x: &[f32]| {
+                cpu::matmul(isa, x, rows, k, matrix.view(), n, bias, &mut out, settings.precision);
+            };
+            if let Some(rounding) = settings.activations.rounding(*storage) {
+                let mut rounded = values.copy(*x);
+                rounding.round(&mut rounded, k);
+                multiply(&rounded);
+                values.buffers.give(rounded);
+            } else {
+                multiply(values.get(*x));
+            }
             out
         }
         (Op::Norm { kind, x, w, eps, .. }, Loaded::Weight(matrix, bias)) => {

@@ -16,6 +16,8 @@ pub(super) enum Loaded<'a> {
     Table(Weight<'a>),
     /// A weight and perhaps a bias.
     Weight(Matrix<'a>, Option<Vec<f32>>),
+    /// The same of a product, and how the checkpoint stores the weight.
+    Linear(Matrix<'a>, Option<Vec<f32>>, Storage),
 }
 
 /// A weight's elements.
@@ -47,7 +49,10 @@ impl<'a> Loaded<'a> {
     fn op(isa: Isa, source: &'a dyn Source, op: &'a Op) -> Result<Loaded<'a>> {
         Ok(match op {
             Op::Embed { table, .. } => Loaded::Table(Weight::new(source, &table.from, &table.shape)?),
-            Op::Linear { w, bias, .. } => Loaded::Weight(matrix(isa, source, w)?, vector(isa, source, bias.as_ref())?),
+            Op::Linear { w, bias, .. } => {
+                let storage = Weight::new(source, &w.from, &w.shape)?.storage();
+                Loaded::Linear(matrix(isa, source, w)?, vector(isa, source, bias.as_ref())?, storage)
+            }
             Op::Norm { w, bias, .. } => {
                 Loaded::Weight(Matrix::F32(decoded(isa, source, w)?), vector(isa, source, bias.as_ref())?)
             }
