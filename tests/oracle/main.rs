@@ -2,6 +2,8 @@
 
 mod files;
 mod generation;
+#[path = "../support/installed.rs"]
+mod installed;
 mod keys;
 mod llama;
 mod rebuilt;
