@@ -9,6 +9,8 @@ mod plan;
 mod progress;
 mod quantize;
 mod show;
+mod signals;
+mod work;
 
 use std::process::ExitCode;
 

@@ -1,20 +1,15 @@
 //! `planish quantize`: the main job.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use anyhow::Context;
 use planish::plan::{self, Job};
 use planish::{modelfile, run};
 use planish_formats::gguf;
-use planish_kernels::Isa;
-use serde_json::json;
 
 use super::options::{Source, Types, recipe};
-use super::plan::{summary, summary_json};
-use super::progress;
-use super::show::{self, Out};
+use super::show::Out;
+use super::work::{perform, tell, threads};
 
 /// Write a quantized GGUF of a checkpoint.
 #[derive(clap::Args)]
@@ -33,10 +28,11 @@ pub(crate) struct Args {
 /// Where the result goes and how it is made.
 #[derive(clap::Args)]
 pub(crate) struct Target {
-    /// The file to write; by default NAME-MIX.gguf in the current folder.
-    #[arg(short, long, value_name = "FILE")]
+    /// The file to write; by default NAME-MIX.gguf in the current folder. With `convert --to hf` the folder to write;
+    /// by default NAME-hf.
+    #[arg(short, long, value_name = "PATH")]
     pub(crate) output: Option<PathBuf>,
-    /// Replace what stands under that name.
+    /// Replace what stands under that name; a folder only if it has a config.json.
     #[arg(long)]
     pub(crate) force: bool,
     /// Number of threads; by default one a core.
@@ -44,7 +40,7 @@ pub(crate) struct Target {
     pub(crate) threads: Option<u16>,
     /// Write an Ollama Modelfile beside the GGUF.
     #[arg(long)]
-    modelfile: bool,
+    pub(crate) modelfile: bool,
 }
 
 pub(crate) fn run(args: &Args, out: &Out) -> anyhow::Result<()> {
@@ -58,58 +54,10 @@ pub(crate) fn execute(job: &Job, split_max_size: Option<u64>, target: &Target, o
     let layout = gguf::layout(&output, &job.kv, &job.infos(), split_max_size)?;
     run::check_room(&layout, target.force)?;
 
-    let cancel = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        // The second signal ends the process at once.
-        signal_hook::flag::register_conditional_shutdown(signal, 75, cancel.clone())
-            .and_then(|_| signal_hook::flag::register(signal, cancel.clone()))
-            .context("cannot handle signals")?;
-    }
-    let sink = layout.create()?;
-    let bar = progress::bar(job.checkpoint.tensor_bytes());
-    let scale = job.checkpoint.tensor_bytes() as f64 / job.weights().max(1) as f64;
-    let outcome = run::quantize(
-        &run::Run {
-            source: job.checkpoint.source.as_ref(),
-            tensors: &job.tensors,
-            threads: threads(target.threads),
-            isa: Isa::detected(),
-            cancel: &cancel,
-            progress: &|weights| bar.inc((weights as f64 * scale) as u64),
-        },
-        sink,
-    );
-    bar.finish_and_clear();
-    let outcome = outcome?;
+    let outcome = perform(&job.outline(), threads(target.threads), |run| run::quantize(run, layout.create()?))?;
     let modelfile = if target.modelfile { Some(write_modelfile(job, &outcome.files)?) } else { None };
-
-    let seconds = outcome.elapsed.as_secs_f64();
-    out.result(
-        || {
-            let speed = job.checkpoint.tensor_bytes() as f64 / seconds;
-            let mut rows = summary(job, outcome.bytes);
-            rows.push(("time", format!("{seconds:.2} s, {} read a second", show::bytes(speed as u64))));
-            rows.push(("memory", format!("{} beside the page cache", show::bytes(outcome.peak_anon_bytes))));
-            rows.extend(outcome.files.iter().map(|file| ("written", file.display().to_string())));
-            rows.extend(modelfile.iter().map(|file| ("modelfile", file.display().to_string())));
-            show::facts(&rows)
-        },
-        || {
-            let mut value = summary_json(job);
-            value["files"] = json!(outcome.files);
-            value["bytes"] = outcome.bytes.into();
-            value["seconds"] = seconds.into();
-            value["peak_anon_bytes"] = outcome.peak_anon_bytes.into();
-            value["modelfile"] = json!(modelfile);
-            value["isa"] = Isa::detected().name().into();
-            value
-        },
-    )
-}
-
-/// The number asked for, or one a core.
-pub(crate) fn threads(asked: Option<u16>) -> usize {
-    asked.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from)
+    let modelfile = modelfile.map(|path| path.display().to_string());
+    tell(&job.outline(), &outcome, &[("modelfile", modelfile)], out)
 }
 
 fn write_modelfile(job: &Job, files: &[PathBuf]) -> anyhow::Result<PathBuf> {

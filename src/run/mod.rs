@@ -2,12 +2,14 @@
 
 mod error;
 pub mod executor;
+mod folder;
 mod gather;
 mod memory;
 mod quantize;
 mod subject;
 
 pub use error::{Error, Result};
+pub use folder::restore_folder;
 pub use gather::{Scratch, Weight};
 pub use memory::PeakAnon;
 pub use quantize::{Outcome, Run, buffer_bytes, check_room, quantize};
