@@ -146,11 +146,6 @@ fn a_folder_appears_whole_or_not_at_all() {
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     let folder = out.join("model");
 
-    let mut victim = restoring(&file, &folder);
-    victim.kill().unwrap();
-    assert!(!victim.wait().unwrap().success(), "it was killed before it was done");
-    assert_eq!(names(&out), ["model.partial"], "it was killed while writing");
-
     let interrupted = restoring(&file, &folder);
     assert!(Command::new("kill").args(["-TERM", &interrupted.id().to_string()]).status().unwrap().success());
     let interrupted = interrupted.wait_with_output().unwrap();
@@ -164,6 +159,15 @@ fn a_folder_appears_whole_or_not_at_all() {
     let first = first.wait_with_output().unwrap();
     assert!(first.status.success(), "{}", String::from_utf8_lossy(&first.stderr));
     assert_eq!(names(&out), ["model"]);
+    std::fs::remove_dir_all(&folder).unwrap();
+
+    let mut victim = restoring(&file, &folder);
+    victim.kill().unwrap();
+    assert!(!victim.wait().unwrap().success(), "it was killed before it was done");
+    assert_eq!(names(&out), ["model.partial"], "it was killed while writing");
+    let again = restoring(&file, &folder).wait_with_output().unwrap();
+    assert!(again.status.success(), "{}", String::from_utf8_lossy(&again.stderr));
+    assert_eq!(names(&out), ["model"], "the killed run's rest is gone");
     let mut files = names(&folder);
     files.sort();
     let expected =

@@ -10,8 +10,8 @@ use std::process::{Command, Output};
 use installed::{installed, root, shared};
 use planish::checkpoint::{About, Checkpoint};
 use planish::text::Encoder;
-use planish_formats::gguf::{self, Kv};
 use planish_formats::Storage;
+use planish_formats::gguf::{self, Kv};
 use planish_kernels::{Isa, block};
 use serde_json::{Value, json};
 

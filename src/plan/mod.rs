@@ -1,4 +1,4 @@
-//! What would be done to each tensor. Reads no weight, but for the vectors of a GGUF that becomes a folder again.
+//! What would be done to each tensor. Reads no weight, but for the few F32 ones of a GGUF that becomes a folder again.
 
 mod error;
 mod fallback;

@@ -1,7 +1,7 @@
 //! From a GGUF back to the folder that it was made of: configuration, tokenizer, and a plan of safetensors tensors.
 //!
-//! Plain weights keep their type, quantized ones become BF16. llama.cpp computes with vectors in F32, so that a GGUF has them
-//! in it whatever the checkpoint had: they get the type of the matrices where that holds every one of their values.
+//! Plain weights keep their type, quantized ones become BF16. llama.cpp wants vectors and a few small matrices in F32, so that
+//! a GGUF has them in it whatever the checkpoint had: they get the type of the others where that holds every weight.
 
 use std::path::{Path, PathBuf};
 
@@ -18,6 +18,8 @@ use crate::text;
 
 /// The name of the one file of weights, or of the parts and their index.
 const WEIGHTS: &str = "model.safetensors";
+/// Weights that are looked at together.
+const BAND: usize = 1 << 16;
 /// Plain types that a checkpoint has, the preferred first.
 const PLAIN: [(GgmlType, &str); 3] =
     [(GgmlType::BF16, "bfloat16"), (GgmlType::F16, "float16"), (GgmlType::F32, "float32")];
@@ -41,7 +43,7 @@ pub struct Restoration {
 }
 
 impl Restoration {
-    /// Decides everything. Of the weights only vectors are read.
+    /// Decides everything. Of the weights only those in F32 among narrower ones are read.
     ///
     /// # Errors
     /// A source that is no GGUF; an architecture, a configuration or a tokenizer that cannot be brought back; tensors that
@@ -147,8 +149,7 @@ fn planned(source: &dyn Source, tensor: model::Tensor, main: GgmlType) -> Result
         return Err(run::Error::NotWeights { tensor: name, found: ty.name() }.into());
     }
     let (mut ty, mut why) = kept(stored);
-    let narrower = main != GgmlType::F32 && stored == Storage::Plain(Dtype::F32) && shape.len() == 1;
-    if narrower && holds_all(source, &gather, &shape, main)? {
+    if main != GgmlType::F32 && stored == Storage::Plain(Dtype::F32) && holds_all(source, &gather, &shape, main)? {
         (ty, why) = (main, format!("{} holds every value", main.name()));
     }
     let unfit = || Error::DoesNotFit { tensor: name.clone(), shape: shape.clone(), ty: ty.name() };
@@ -157,16 +158,26 @@ fn planned(source: &dyn Source, tensor: model::Tensor, main: GgmlType) -> Result
     Ok(Planned { name, shape, gather, source: stored, choice, bytes })
 }
 
-/// Whether every value of a vector is one of the type `ty`.
+/// Whether every weight is one of the type `ty`. Most tensors that are not show it in their first row.
 fn holds_all(source: &dyn Source, gather: &Gather, shape: &[usize], ty: GgmlType) -> Result<bool> {
+    let Some(codec) = block::codec(ty.name()) else { return Ok(false) };
     let weight = Weight::new(source, gather, shape)?;
-    let Some((codec, bytes)) = block::codec(ty.name()).zip(ty.storage().bytes(shape)) else { return Ok(false) };
-    let mut values = vec![0f32; weight.rows * weight.cols];
-    weight.read(Isa::detected(), 0..weight.rows, &mut Scratch::default(), &mut values)?;
-    let (mut narrow, mut again) = (vec![0; bytes], vec![0f32; values.len()]);
-    codec.encode(Isa::detected(), &values, values.len(), None, &mut narrow);
-    codec.decode(Isa::detected(), &narrow, &mut again);
-    Ok(values.iter().zip(&again).all(|(a, b)| a.to_bits() == b.to_bits()))
+    let (isa, band) = (Isa::detected(), (BAND / weight.cols.max(1)).max(1));
+    let (mut scratch, mut values, mut narrow, mut again) = (Scratch::default(), vec![], vec![], vec![]);
+    for start in (0..weight.rows).step_by(band) {
+        let rows = start..weight.rows.min(start + band);
+        let count = rows.len() * weight.cols;
+        values.resize(count, 0f32);
+        again.resize(count, 0f32);
+        narrow.resize(count * codec.block_bytes(), 0);
+        weight.read(isa, rows, &mut scratch, &mut values)?;
+        codec.encode(isa, &values, weight.cols, None, &mut narrow);
+        codec.decode(isa, &narrow, &mut again);
+        if values.iter().zip(&again).any(|(a, b)| a.to_bits() != b.to_bits()) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Bits of an element.
