@@ -248,6 +248,37 @@ fn changed(file: &Path, to: &Path, without: &str, change: impl Fn(&mut Kv)) {
 }
 
 #[test]
+fn settings_templates_and_ends_of_turns_come_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let [file, other, folder, again] = ["m.gguf", "other.gguf", "back", "again.gguf"].map(|name| dir.path().join(name));
+    succeeds(&["convert", text(&tiny()), "--to", "bf16", "-o", text(&file)]);
+    changed(&file, &other, "", |kv| {
+        kv.set("general.sampling.temp", 0.6f32);
+        kv.set("general.sampling.top_k", 20i32);
+        kv.set("tokenizer.ggml.eot_token_id", 7u32);
+        kv.set("tokenizer.ggml.padding_token_id", 3u32);
+        kv.set("tokenizer.ggml.add_bos_token", true);
+        kv.set("tokenizer.chat_template", "{{ messages }}");
+        kv.set("tokenizer.chat_templates", vec!["tool_use".to_owned()]);
+        kv.set("tokenizer.chat_template.tool_use", "{{ tools }}");
+    });
+    succeeds(&["convert", text(&other), "--to", "hf", "-o", text(&folder)]);
+    let read = |name: &str| -> Value { serde_json::from_slice(&std::fs::read(folder.join(name)).unwrap()).unwrap() };
+    let generation = read("generation_config.json");
+    assert_eq!(generation["eos_token_id"], json!([0, 7]));
+    assert_eq!((&generation["temperature"], &generation["top_k"]), (&json!(0.6), &json!(20)));
+    assert_eq!(read("config.json")["pad_token_id"], 3);
+    assert_eq!(read("tokenizer_config.json")["chat_template"][1]["name"], "tool_use");
+    assert_eq!(Encoder::folder(&folder).unwrap().bos, Some(0));
+    succeeds(&["convert", text(&folder), "--to", "bf16", "-o", text(&again)]);
+    let (before, after) = (keys(&other), keys(&again));
+    for (key, value) in before.iter().filter(|(key, _)| *key != "general.name") {
+        assert_eq!(after.get(key), Some(value), "{key}");
+    }
+    assert_eq!(before.len(), after.len());
+}
+
+#[test]
 fn what_cannot_come_back_is_refused_and_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let [file, other, folder] = ["m.gguf", "other.gguf", "back"].map(|name| dir.path().join(name));

@@ -188,12 +188,23 @@ fn element(tensor: &Planned) -> usize {
     }
 }
 
+/// Ids and sampling settings. A generation ends with the text, with a turn or with a message to a tool.
 fn generation(kv: &Kv, config: &Json) -> Json {
     let mut generation = Json::new();
     for key in ["bos_token_id", "eos_token_id", "pad_token_id"] {
         if let Some(id) = config.get(key) {
             generation.insert(key.to_owned(), id.clone());
         }
+    }
+    let keys = ["eos", "eot", "eom"].map(|role| format!("tokenizer.ggml.{role}_token_id"));
+    let mut ends: Vec<u64> = vec![];
+    for id in keys.iter().filter_map(|key| kv.unsigned(key)) {
+        if !ends.contains(&id) {
+            ends.push(id);
+        }
+    }
+    if ends.len() > 1 {
+        generation.insert("eos_token_id".to_owned(), ends.into());
     }
     generation.extend(sampling_settings(kv));
     generation
