@@ -24,7 +24,7 @@ pub fn restore_folder(
     let partial = Partial::create(output)?;
     let layout = plan.layout(&partial.path, shard_max)?;
     check_room(&layout, false)?;
-    let mut small = 0;
+    let (mut files, mut small) = (vec![], 0);
     for (name, content) in plan.files() {
         let path = partial.path.join(name);
         let write = |path: &Path| {
@@ -33,11 +33,11 @@ pub fn restore_folder(
             file.sync_all()
         };
         write(&path).map_err(failed(&path, "write"))?;
+        files.push(output.join(name));
         small += content.len() as u64;
     }
     let outcome = quantize(run, layout.create()?)?;
     partial.rename(output)?;
-    let mut files: Vec<PathBuf> = plan.files().iter().map(|(name, _)| output.join(name)).collect();
     files.extend(outcome.files.iter().filter_map(|file| Some(output.join(file.file_name()?))));
     Ok(Outcome { files, bytes: outcome.bytes + small, ..outcome })
 }
