@@ -118,6 +118,8 @@ functions! {
     llama llama_batch_free(Batch);
     llama llama_decode(Opaque, Batch) -> i32;
     llama llama_get_logits_ith(Opaque, i32) -> *const f32;
+    llama llama_get_memory(Opaque) -> Opaque;
+    llama llama_memory_clear(Opaque, bool);
 }
 
 struct Libraries {
@@ -326,6 +328,17 @@ impl Model {
         (0..tokens.len()).map(|i| context.logits(i as i32).to_vec()).collect()
     }
 
+    /// For each of `chunks`, equally long, decoded by itself: the logits after every token from `from` on.
+    pub fn each_logits(&self, chunks: &[&[i32]], from: usize, mut see: impl FnMut(&[&[f32]])) {
+        let mut context = Context::new(self, chunks.first().map_or(0, |chunk| chunk.len()));
+        for chunk in chunks {
+            context.clear();
+            context.decode(chunk, 0, true);
+            let rows: Vec<&[f32]> = (from..chunk.len()).map(|i| context.logits(i as i32)).collect();
+            see(&rows);
+        }
+    }
+
     /// The `count` likeliest tokens after `prompt`, one after the other. Ends at nothing.
     pub fn greedy(&self, prompt: &[i32], count: usize) -> Vec<i32> {
         let mut context = Context::new(self, prompt.len() + count);
@@ -367,6 +380,13 @@ impl<'a> Context<'a> {
         };
         assert!(!raw.is_null(), "llama.cpp makes no context of {size} tokens");
         Context { model, raw }
+    }
+
+    /// Forgets what was decoded.
+    fn clear(&mut self) {
+        let functions = &self.model.oracle.functions;
+        // SAFETY: `raw` is a context, and its memory lives as long as it.
+        unsafe { (functions.llama_memory_clear)((functions.llama_get_memory)(self.raw), true) }
     }
 
     /// Decodes `tokens` at `start`. Logits are kept for `all` of them or for the last.
