@@ -5,6 +5,8 @@
 //! interleaved, medians. The files are seen to be equal before anything is timed.
 #![allow(missing_docs, clippy::pedantic)]
 
+#[path = "../tests/support/installed.rs"]
+mod installed;
 #[path = "../tests/oracle/llama.rs"]
 mod llama;
 #[path = "../tests/oracle/release.rs"]
@@ -18,7 +20,7 @@ use llama::QuantizeOptions;
 const ROUNDS: usize = 5;
 
 fn main() {
-    let (Some(oracle), Some(model)) = (llama::oracle(), llama::installed("smollm2")) else { return };
+    let (Some(oracle), Some(model)) = (llama::oracle(), installed::installed("smollm2")) else { return };
     let dir = tempfile::tempdir().unwrap();
     let [bf16, ours, theirs, copy] = ["bf16", "ours", "theirs", "copy"].map(|n| dir.path().join(format!("{n}.gguf")));
     release::release(&model, "bf16", &bf16);

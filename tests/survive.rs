@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 
 const PLANISH: &str = env!("CARGO_BIN_EXE_planish");
 
-/// A Llama of 1.08 billion zero weights: 2.2 GB of BF16 that take no room on disk.
-fn sparse_checkpoint(dir: &Path) -> PathBuf {
-    let (hidden, ffn, layers, vocab) = (2048usize, 8192usize, 16usize, 1024usize);
+/// A Llama of zero weights, 67 million a layer: BF16 that takes no room on disk.
+fn sparse_checkpoint(dir: &Path, layers: usize) -> PathBuf {
+    let (hidden, ffn, vocab) = (2048usize, 8192usize, 1024usize);
     let model = dir.join("sparse");
     std::fs::create_dir(&model).unwrap();
     let tiny = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/tiny-llama");
@@ -60,7 +60,7 @@ fn sparse_checkpoint(dir: &Path) -> PathBuf {
     file.write_all(&(header.len() as u64).to_le_bytes()).unwrap();
     file.write_all(&header).unwrap();
     file.set_len((8 + header.len() + at) as u64).unwrap();
-    assert!(at > 2_000_000_000);
+    assert!(at > layers * 130_000_000);
     model
 }
 
@@ -77,7 +77,7 @@ fn names(dir: &Path) -> Vec<String> {
 #[test]
 fn memory_does_not_grow_with_the_model_and_a_killed_run_can_be_repeated() {
     let dir = tempfile::tempdir().unwrap();
-    let model = sparse_checkpoint(dir.path());
+    let model = sparse_checkpoint(dir.path(), 16);
     let out = dir.path().join("out");
     std::fs::create_dir(&out).unwrap();
     let file = out.join("big.gguf");
@@ -106,7 +106,7 @@ fn memory_does_not_grow_with_the_model_and_a_killed_run_can_be_repeated() {
 #[test]
 fn a_termination_request_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let model = sparse_checkpoint(dir.path());
+    let model = sparse_checkpoint(dir.path(), 16);
     let out = dir.path().join("out");
     std::fs::create_dir(&out).unwrap();
     let run =
@@ -120,6 +120,59 @@ fn a_termination_request_leaves_nothing() {
     let run = run.wait_with_output().unwrap();
     assert_eq!(run.status.code(), Some(75), "{}", String::from_utf8_lossy(&run.stderr));
     assert!(names(&out).is_empty(), "{:?}", names(&out));
+}
+
+/// Starts a conversion back to a folder and waits until it writes weights.
+fn restoring(file: &Path, output: &Path) -> std::process::Child {
+    let mut command = Command::new(PLANISH);
+    command.args(["convert", "--to", "hf", "--threads", "1", "-o"]).arg(output).arg(file);
+    let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut weights = output.as_os_str().to_owned();
+    weights.push(".partial/model.safetensors.partial");
+    let (weights, start) = (PathBuf::from(weights), Instant::now());
+    while !weights.exists() && start.elapsed() < Duration::from_secs(60) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    child
+}
+
+#[test]
+fn a_folder_appears_whole_or_not_at_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = sparse_checkpoint(dir.path(), 4);
+    let (file, out) = (dir.path().join("zero.gguf"), dir.path().join("out"));
+    std::fs::create_dir(&out).unwrap();
+    let made = quantize(&model, "q8_0", &file).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let folder = out.join("model");
+
+    let interrupted = restoring(&file, &folder);
+    assert!(Command::new("kill").args(["-TERM", &interrupted.id().to_string()]).status().unwrap().success());
+    let interrupted = interrupted.wait_with_output().unwrap();
+    assert_eq!(interrupted.status.code(), Some(75), "{}", String::from_utf8_lossy(&interrupted.stderr));
+    assert!(names(&out).is_empty(), "{:?}", names(&out));
+
+    // While one run writes, another keeps away.
+    let first = restoring(&file, &folder);
+    let second = restoring(&file, &folder).wait_with_output().unwrap();
+    assert_eq!(second.status.code(), Some(74), "{}", String::from_utf8_lossy(&second.stderr));
+    let first = first.wait_with_output().unwrap();
+    assert!(first.status.success(), "{}", String::from_utf8_lossy(&first.stderr));
+    assert_eq!(names(&out), ["model"]);
+    std::fs::remove_dir_all(&folder).unwrap();
+
+    let mut victim = restoring(&file, &folder);
+    victim.kill().unwrap();
+    assert!(!victim.wait().unwrap().success(), "it was killed before it was done");
+    assert_eq!(names(&out), ["model.partial"], "it was killed while writing");
+    let again = restoring(&file, &folder).wait_with_output().unwrap();
+    assert!(again.status.success(), "{}", String::from_utf8_lossy(&again.stderr));
+    assert_eq!(names(&out), ["model"], "the killed run's rest is gone");
+    let mut files = names(&folder);
+    files.sort();
+    let expected =
+        ["config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"];
+    assert_eq!(files, expected);
 }
 
 /// Mounting needs rights that not every machine gives; there the test says that it was skipped.

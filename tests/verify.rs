@@ -1,9 +1,9 @@
-//! Comparing models, on the trained fixture and, where `PLANISH_SMOLLM2` names its folder, on SmolLM2.
+//! Comparing models, on the trained fixture and, where it is installed, on SmolLM2.
 
 mod support;
 
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use planish::model::Model;
 use planish::run::executor::{Executor, Settings};
@@ -11,10 +11,7 @@ use planish::verify::{Comparison, Error, Protocol, Sequences, Side, Summary, Whi
 use planish_formats::{Dtype, GgmlType, Source, Storage};
 use planish_kernels::cpu::Precision;
 use support::Released;
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
+use support::installed::{installed, root, shared};
 
 fn ids(tokenizer: &Path, text: &str) -> Vec<u32> {
     let tokenizer = tokenizers::Tokenizer::from_file(tokenizer).expect("a tokenizer");
@@ -167,12 +164,8 @@ fn what_cannot_be_compared_is_refused() {
 /// llama.cpp's own files in transformers, f32.
 #[test]
 fn smollm2_is_as_transformers_sees_it() {
-    let text = root().join("../shared/data/text/wiki.test.raw");
-    let (Some(folder), Ok(text)) = (std::env::var_os("PLANISH_SMOLLM2"), std::fs::read_to_string(text)) else {
-        println!("skipped: PLANISH_SMOLLM2 names no folder, or ../shared is not there");
-        return;
-    };
-    let folder = PathBuf::from(folder);
+    let (Some(folder), Some(text)) = (installed("smollm2"), shared("data/text/wiki.test.raw")) else { return };
+    let text = std::fs::read_to_string(text).expect("a text");
     let (source, model) = support::open(&folder);
     let ids = ids(&folder.join("tokenizer.json"), &text);
     let sequences = Protocol::Chunks { context: 512, bos: None }.cut(&ids, 20).expect("20 chunks");

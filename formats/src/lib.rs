@@ -7,6 +7,7 @@
 mod containers;
 mod dtype;
 mod error;
+mod flush;
 pub mod gguf;
 pub mod index;
 mod info;

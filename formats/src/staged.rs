@@ -3,16 +3,19 @@
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 
+use crate::flush::{Flusher, Written};
 use crate::{Error, Result};
 
 /// Files being written together. Dropped before [`Staged::finish`], they are removed.
 #[derive(Debug)]
 pub(crate) struct Staged {
     files: Vec<Partial>,
+    flusher: Flusher,
 }
 
 #[derive(Debug)]
@@ -20,12 +23,13 @@ struct Partial {
     path: PathBuf,
     /// Its name until it is complete.
     interim: PathBuf,
-    file: File,
+    file: Arc<File>,
+    written: Written,
 }
 
 impl Staged {
     pub(crate) fn new() -> Staged {
-        Staged { files: Vec::new() }
+        Staged { files: Vec::new(), flusher: Flusher::start() }
     }
 
     /// Adds a file of `bytes` zero bytes, with their room on the disk.
@@ -33,9 +37,9 @@ impl Staged {
         let mut interim = path.as_os_str().to_owned();
         interim.push(".partial");
         let interim = PathBuf::from(interim);
-        let file = lock(&interim)?;
+        let file = Arc::new(lock(&interim)?);
         // From here on a failure removes the file.
-        self.files.push(Partial { path: path.to_owned(), interim, file });
+        self.files.push(Partial { path: path.to_owned(), interim, file, written: Written::default() });
         let Some(Partial { interim, file, .. }) = self.files.last() else { return Ok(()) };
         // A run that was killed may have left something.
         file.set_len(0).map_err(Error::io(interim, "cannot empty"))?;
@@ -54,12 +58,19 @@ impl Staged {
 
     /// Writes at a place of one file. Callable from any thread.
     pub(crate) fn write_at(&self, file: usize, offset: u64, bytes: &[u8]) -> Result<()> {
-        let Partial { interim, file, .. } = &self.files[file];
-        file.write_all_at(bytes, offset).map_err(Error::io(interim, "cannot write"))
+        let Partial { interim, file, written, .. } = &self.files[file];
+        file.write_all_at(bytes, offset).map_err(Error::io(interim, "cannot write"))?;
+        self.flusher.wrote(file, written, bytes.len() as u64);
+        Ok(())
     }
 
     /// Flushes all, then renames all, then flushes the folders.
     pub(crate) fn finish(mut self) -> Result<Vec<PathBuf>> {
+        if let Err((which, error)) = self.flusher.finish() {
+            let whose = self.files.iter().find(|partial| Arc::ptr_eq(&partial.file, &which));
+            let path = whose.map_or(Path::new(""), |partial| &partial.interim);
+            return Err(Error::io(path, "cannot flush")(error));
+        }
         for Partial { interim, file, .. } in &self.files {
             file.sync_all().map_err(Error::io(interim, "cannot flush"))?;
         }

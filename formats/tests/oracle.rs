@@ -1,10 +1,12 @@
 //! llama.cpp's own reader (libggml-base) sees in our files what we wrote, and refuses what we refuse.
-//! The libraries are found through PLANISH_ORACLE or in `.oracle/llama`; see CONTRIBUTING.md.
 #![allow(unsafe_code, reason = "calls a C library")]
+
+#[path = "../../tests/support/installed.rs"]
+mod installed;
 
 use std::collections::BTreeSet;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use libloading::{Library, Symbol};
 use planish_formats::gguf::Kv;
@@ -26,20 +28,9 @@ struct Opened<'a> {
 }
 
 impl Oracle {
-    /// The library, if it is installed; fails if it must be.
+    /// The library, where it is installed.
     fn find() -> Option<Oracle> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let folder = std::env::var_os("PLANISH_ORACLE").map_or_else(|| root.join(".oracle/llama"), PathBuf::from);
-        let library = folder.join("libggml-base.so");
-        if !library.exists() {
-            assert!(
-                std::env::var_os("PLANISH_REQUIRE_ORACLE").is_none_or(|v| v != "1"),
-                "{} is required",
-                library.display()
-            );
-            println!("skipped: oracle not installed");
-            return None;
-        }
+        let library = installed::library(&installed::libraries()?, "libggml-base")?;
         // SAFETY: ggml-base's initializers only fill its own tables.
         Some(Oracle(unsafe { Library::new(library) }.unwrap()))
     }

@@ -1,23 +1,13 @@
 //! Files that this crate did not write. What is not installed is skipped, loudly.
 
-use std::path::{Path, PathBuf};
+#[path = "../../tests/support/installed.rs"]
+mod installed;
 
+use std::path::Path;
+
+use installed::{root, shared};
 use planish_formats::gguf::{Array, Value};
 use planish_formats::{Dtype, GgmlType, Kind, Meta, Storage, open};
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
-
-/// The shared data's folder, if this machine has it.
-fn shared(name: &str) -> Option<PathBuf> {
-    let path = root().join("../shared").join(name);
-    if path.exists() {
-        return Some(path);
-    }
-    println!("skipped: {} is not here", path.display());
-    None
-}
 
 /// Every tensor of a checkpoint can be seen, and is as long as it says.
 fn look_at_all(path: &Path) -> usize {

@@ -19,8 +19,10 @@ use oracle::Oracle;
 use planish_kernels::block::{CODECS, Codec, codec};
 use planish_kernels::{Isa, first_non_finite};
 
+/// What this machine has, or the one that `PLANISH_ISA` names: emulated, every instruction set counts.
 fn isas() -> impl Iterator<Item = Isa> {
-    Isa::ALL.into_iter().filter(|isa| isa.available())
+    let asked = Isa::overridden().and_then(Result::ok);
+    Isa::ALL.into_iter().filter(move |isa| isa.available() && asked.is_none_or(|asked| *isa == asked))
 }
 
 fn fits(codec: &dyn Codec, case: &Case) -> bool {

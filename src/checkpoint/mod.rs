@@ -13,7 +13,7 @@ pub use describe::{Description, brief, describe};
 pub use error::{Error, Result};
 use planish_formats::gguf::Kv;
 use planish_formats::{Info, Meta, Source};
-pub use sampling::{sampling_keys, sampling_parameters};
+pub use sampling::{sampling_keys, sampling_parameters, sampling_settings};
 use serde_json::{Map, Value};
 
 /// A JSON object, keys in file order.

@@ -1,6 +1,6 @@
 //! The author's sampling settings (`generation_config.json`): as GGUF keys and as Ollama parameters.
 
-use planish_formats::gguf::Kv;
+use planish_formats::gguf::{Kv, Value};
 
 use super::Json;
 
@@ -38,6 +38,24 @@ pub fn sampling_keys(generation: &Json) -> Kv {
     kv
 }
 
+/// The settings as `generation_config.json` has them: the inverse of [`sampling_keys`].
+pub fn sampling_settings(kv: &Kv) -> Json {
+    let mut settings = Json::new();
+    for setting in &SETTINGS {
+        let value = match kv.get(setting.gguf) {
+            Some(Value::I32(value)) => (*value).into(),
+            // The decimal that it was most likely written from: 0.6, not 0.6000000238.
+            Some(Value::F32(value)) => value.to_string().parse::<f64>().ok().into(),
+            _ => continue,
+        };
+        settings.insert(setting.json.to_owned(), value);
+    }
+    if !settings.is_empty() {
+        settings.insert("do_sample".to_owned(), true.into());
+    }
+    settings
+}
+
 /// The settings as `PARAMETER` lines of a Modelfile.
 pub fn sampling_parameters(generation: &Json) -> Vec<(&'static str, String)> {
     present(generation).map(|(setting, value)| (setting.ollama, value.to_string())).collect()
@@ -62,6 +80,9 @@ mod tests {
         assert_eq!(kv.get("general.sampling.top_k"), Some(&20i32.into()));
         assert_eq!(kv.get("general.sampling.temp"), Some(&0.6f32.into()));
         assert_eq!(kv.iter().len(), 2);
+        let back = sampling_settings(&kv);
+        assert_eq!(serde_json::Value::from(back).to_string(), r#"{"top_k":20,"temperature":0.6,"do_sample":true}"#);
+        assert_eq!(sampling_settings(&Kv::new()), Json::new());
         let lines = sampling_parameters(&generation);
         assert_eq!(lines, [("top_k", "20".to_owned()), ("temperature", "0.6".to_owned())]);
     }

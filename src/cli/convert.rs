@@ -1,16 +1,22 @@
 //! `planish convert`: another container, the same weights.
 
-use super::exit::Status;
+use planish::checkpoint::Checkpoint;
+use planish::plan::{Restoration, default_folder};
+use planish::run;
+
+use super::exit::{Status, UsageError};
 use super::options::{Source, Types, recipe};
 use super::quantize::{Target, execute};
 use super::show::Out;
+use super::signals;
+use super::work::{perform, tell, threads};
 
-/// Write a checkpoint as a GGUF of plain types.
+/// Write a checkpoint as a GGUF of plain types, or a GGUF as a Hugging Face folder.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
     source: Source,
-    /// The type of the weights in the GGUF.
+    /// The type of the weights in the GGUF, or hf for a Hugging Face folder.
     #[arg(long)]
     to: To,
     #[command(flatten)]
@@ -25,6 +31,7 @@ enum To {
     Bf16,
     F16,
     F32,
+    Hf,
 }
 
 pub(crate) fn run(args: &Args, out: &Out) -> anyhow::Result<Status> {
@@ -32,7 +39,36 @@ pub(crate) fn run(args: &Args, out: &Out) -> anyhow::Result<Status> {
         To::Bf16 => "bf16",
         To::F16 => "f16",
         To::F32 => "f32",
+        To::Hf => return to_hf(args, out),
     };
     let job = args.types.job(&args.source, recipe(mix)?, out)?;
     execute(&job, args.types.split_max_size, &args.target, None, out)
+}
+
+fn to_hf(args: &Args, out: &Out) -> anyhow::Result<Status> {
+    let Args { source, types, target, .. } = args;
+    if target.modelfile {
+        return Err(UsageError("--modelfile: Ollama runs a GGUF; --to hf writes none".to_owned()).into());
+    }
+    let plan = restoration(source, types, out)?;
+    let output = target.output.clone().unwrap_or_else(|| default_folder(&plan.checkpoint));
+    let cancel = signals::cancel()?;
+    let outcome = perform(&plan.outline(), threads(target.threads), &cancel, |run| {
+        run::restore_folder(run, &plan, &output, types.split_max_size, target.force)
+    })?;
+    let folder = Some(output.display().to_string());
+    tell(&plan.outline(), &outcome, &[("folder", folder)], None, out)?;
+    Ok(Status::Done)
+}
+
+/// The plan of a folder; warnings are printed.
+pub(crate) fn restoration(source: &Source, types: &Types, out: &Out) -> anyhow::Result<Restoration> {
+    if let Some(option) = types.of_gguf() {
+        return Err(UsageError(format!("{option}: says how a GGUF is made; --to hf writes none")).into());
+    }
+    let plan = Restoration::new(Checkpoint::open(&source.model)?)?;
+    for warning in &plan.warnings {
+        out.warning(warning);
+    }
+    Ok(plan)
 }

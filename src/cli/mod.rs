@@ -11,6 +11,7 @@ mod quantize;
 mod show;
 mod signals;
 mod verify;
+mod work;
 
 use std::process::ExitCode;
 

@@ -63,6 +63,22 @@ impl Types {
     }
 }
 
+impl Types {
+    /// The first option that says how a GGUF is made, if one is given.
+    pub(crate) fn of_gguf(&self) -> Option<&'static str> {
+        [
+            ("--pure", self.pure),
+            ("--leave-output", self.leave_output),
+            ("--output-type", self.output_type.is_some()),
+            ("--embedding-type", self.embedding_type.is_some()),
+            ("--tensor-type", !self.tensor_type.is_empty()),
+            ("--pre", self.pre.is_some()),
+        ]
+        .into_iter()
+        .find_map(|(name, given)| given.then_some(name))
+    }
+}
+
 /// A mix by name or number, or the path of a recipe file.
 pub(crate) fn recipe(name: &str) -> anyhow::Result<Recipe> {
     if let Some(recipe) = plan::recipe(name) {

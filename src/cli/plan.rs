@@ -1,20 +1,21 @@
 //! `planish plan`: what `quantize` would do to each tensor.
 
-use planish::plan::{Job, Why, default_output};
+use planish::plan::{Outline, Why, default_folder, default_output};
 use planish::run::buffer_bytes;
 use planish_formats::{Layout, gguf};
 use serde_json::{Value, json};
 
+use super::convert::restoration;
 use super::options::{Source, Types, recipe};
-use super::quantize::threads;
 use super::show::{self, Out};
+use super::work::threads;
 
-/// Show what quantize would do to each tensor, with sizes, fallbacks and memory. Reads no weight.
+/// Show what quantize, or convert --to hf, would do to each tensor, with sizes, fallbacks and memory.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
     source: Source,
-    /// The mix: a llama.cpp file type such as q4_k_m, or a recipe file (.toml).
+    /// The mix: a llama.cpp file type such as q4_k_m, or a recipe file (.toml); or hf for a Hugging Face folder.
     #[arg(long)]
     to: String,
     #[command(flatten)]
@@ -22,14 +23,19 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, out: &Out) -> anyhow::Result<()> {
+    if args.to == "hf" {
+        let plan = restoration(&args.source, &args.types, out)?;
+        let layout = plan.layout(&default_folder(&plan.checkpoint), args.types.split_max_size)?;
+        return out.result(|| text(&plan.outline(), &layout), || json(&plan.outline(), &layout));
+    }
     let job = args.types.job(&args.source, recipe(&args.to)?, out)?;
     let output = default_output(&job.checkpoint, &job.recipe);
     let layout = gguf::layout(&output, &job.kv, &job.infos(), args.types.split_max_size)?;
-    out.result(|| text(&job, &layout), || json(&job, &layout))
+    out.result(|| text(&job.outline(), &layout), || json(&job.outline(), &layout))
 }
 
-fn text(job: &Job, layout: &Layout) -> String {
-    let rows: Vec<Vec<String>> = (job.tensors.iter())
+fn text(outline: &Outline, layout: &Layout) -> String {
+    let rows: Vec<Vec<String>> = (outline.tensors.iter())
         .map(|tensor| {
             vec![
                 tensor.name.clone(),
@@ -43,8 +49,8 @@ fn text(job: &Job, layout: &Layout) -> String {
         .collect();
     let mut text = show::table(&["tensor", "shape", "from", "to", ">size", "why"], &rows);
     text.push('\n');
-    let mut rows = summary(job, layout.bytes());
-    let buffers = show::bytes(buffer_bytes(&job.tensors, threads(None)));
+    let mut rows = summary(outline, layout.bytes());
+    let buffers = show::bytes(buffer_bytes(outline.tensors, threads(None)));
     rows.push(("memory", format!("{buffers} of buffers, beside the tokenizer and the page cache")));
     text.push_str(&show::facts(&rows));
     text
@@ -66,22 +72,22 @@ fn why(why: &Why) -> String {
 }
 
 /// The few lines that `plan` and `quantize` both end with.
-pub(crate) fn summary(job: &Job, file_bytes: u64) -> Vec<(&'static str, String)> {
-    let types: Vec<String> = (job.histogram().into_iter())
+pub(crate) fn summary(outline: &Outline, file_bytes: u64) -> Vec<(&'static str, String)> {
+    let types: Vec<String> = (outline.histogram().into_iter())
         .map(|(ty, count, bytes)| format!("{} x {count} ({})", ty.name(), show::bytes(bytes)))
         .collect();
     vec![
-        ("architecture", job.architecture.clone()),
-        ("weights", show::count(job.weights())),
-        ("mix", job.recipe.name.clone()),
+        ("architecture", outline.architecture.to_owned()),
+        ("weights", show::count(outline.weights())),
+        ("mix", outline.target.to_owned()),
         ("types", types.join(", ")),
-        ("source", show::bytes(job.checkpoint.tensor_bytes())),
-        ("release", format!("{} ({:.2} bits a weight)", show::bytes(file_bytes), job.bits_per_weight())),
+        ("source", show::bytes(outline.checkpoint.tensor_bytes())),
+        ("release", format!("{} ({:.2} bits a weight)", show::bytes(file_bytes), outline.bits_per_weight())),
     ]
 }
 
-fn json(job: &Job, layout: &Layout) -> Value {
-    let tensors: Vec<Value> = (job.tensors.iter())
+fn json(outline: &Outline, layout: &Layout) -> Value {
+    let tensors: Vec<Value> = (outline.tensors.iter())
         .map(|tensor| {
             json!({
                 "name": tensor.name,
@@ -96,24 +102,24 @@ fn json(job: &Job, layout: &Layout) -> Value {
         })
         .collect();
     let files: Vec<Value> = layout.files().map(|(path, bytes)| json!({"path": path, "bytes": bytes})).collect();
-    let mut value = summary_json(job);
+    let mut value = summary_json(outline);
     value["files"] = files.into();
-    value["buffer_bytes"] = buffer_bytes(&job.tensors, threads(None)).into();
+    value["buffer_bytes"] = buffer_bytes(outline.tensors, threads(None)).into();
     value["tensors"] = tensors.into();
     value
 }
 
 /// The fields that `plan` and `quantize` share.
-pub(crate) fn summary_json(job: &Job) -> Value {
+pub(crate) fn summary_json(outline: &Outline) -> Value {
     json!({
-        "source": job.checkpoint.path,
-        "architecture": job.architecture,
-        "mix": job.recipe.name,
-        "file_type": job.recipe.file_type,
-        "weights": job.weights(),
-        "source_bytes": job.checkpoint.tensor_bytes(),
-        "tensor_bytes": job.tensor_bytes(),
-        "bits_per_weight": job.bits_per_weight(),
-        "warnings": job.warnings,
+        "source": outline.checkpoint.path,
+        "architecture": outline.architecture,
+        "mix": outline.target,
+        "file_type": outline.file_type,
+        "weights": outline.weights(),
+        "source_bytes": outline.checkpoint.tensor_bytes(),
+        "tensor_bytes": outline.tensor_bytes(),
+        "bits_per_weight": outline.bits_per_weight(),
+        "warnings": outline.warnings,
     })
 }

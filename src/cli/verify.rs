@@ -19,8 +19,8 @@ use planish_kernels::cpu::Precision;
 
 use super::exit::Status;
 use super::options::parse_bytes;
-use super::quantize::threads;
 use super::show::Out;
+use super::work::threads;
 use super::{progress, signals};
 
 /// Run the original and a quantized model on the same text, layer by layer in lock-step, and measure the drift.

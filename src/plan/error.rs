@@ -32,6 +32,9 @@ pub enum Error {
     /// The job needs a Hugging Face folder.
     #[error("the source is a GGUF; a Hugging Face folder is needed")]
     NotAFolder,
+    /// The job needs a GGUF.
+    #[error("the source is a Hugging Face folder already; a GGUF is needed")]
+    NotAGguf,
     /// Nothing embeds the tokens.
     #[error("the model has no token_embd.weight")]
     NoEmbedding,
@@ -68,7 +71,7 @@ impl Error {
             | Error::NoEmbedding
             | Error::DoesNotFit { .. } => Kind::Bad,
             Error::Weights(error) => error.kind(),
-            Error::NotAFolder | Error::NoEncoder { .. } => Kind::Unsupported,
+            Error::NotAFolder | Error::NotAGguf | Error::NoEncoder { .. } => Kind::Unsupported,
         }
     }
 
@@ -84,7 +87,7 @@ impl Error {
             }
             Error::NoEncoder { .. } => Some("`planish inspect --types` lists the types that can be written".to_owned()),
             Error::DoesNotFit { .. } => Some("name a type of smaller blocks for it with `--tensor-type`".to_owned()),
-            Error::Recipe(_) | Error::NoArchitecture | Error::NotAFolder | Error::NoEmbedding => None,
+            Error::Recipe(_) | Error::NoArchitecture | Error::NotAFolder | Error::NotAGguf | Error::NoEmbedding => None,
         }
     }
 }

@@ -7,7 +7,7 @@ use planish_formats::{Dtype, GgmlType, Info, Storage};
 use planish_kernels::block;
 
 use super::{
-    Candidate, Choice, Error, Facts, Overrides, Recipe, Result, Why, choose, output_order, require_importance,
+    Candidate, Choice, Error, Facts, Outline, Overrides, Recipe, Result, Why, choose, output_order, require_importance,
 };
 use crate::checkpoint::{About, Card, Checkpoint};
 use crate::model::{self, Gather};
@@ -138,32 +138,36 @@ impl Job {
         self.tensors.iter().map(Planned::info).collect()
     }
 
+    /// What there is to tell of it.
+    pub fn outline(&self) -> Outline<'_> {
+        Outline {
+            checkpoint: &self.checkpoint,
+            architecture: &self.architecture,
+            target: &self.recipe.name,
+            file_type: Some(self.recipe.file_type),
+            tensors: &self.tensors,
+            warnings: &self.warnings,
+        }
+    }
+
     /// Number of weights.
     pub fn weights(&self) -> u64 {
-        self.tensors.iter().map(Planned::weights).sum()
+        self.outline().weights()
     }
 
     /// Bytes of all tensors of the release.
     pub fn tensor_bytes(&self) -> u64 {
-        self.tensors.iter().map(|tensor| tensor.bytes).sum()
+        self.outline().tensor_bytes()
     }
 
     /// Bits a weight, over all tensors of the release.
     pub fn bits_per_weight(&self) -> f64 {
-        self.tensor_bytes() as f64 * 8.0 / self.weights().max(1) as f64
+        self.outline().bits_per_weight()
     }
 
     /// How many tensors have each type, largest share first.
     pub fn histogram(&self) -> Vec<(GgmlType, usize, u64)> {
-        let mut counts: Vec<(GgmlType, usize, u64)> = Vec::new();
-        for tensor in &self.tensors {
-            match counts.iter_mut().find(|(ty, ..)| *ty == tensor.choice.ty) {
-                Some((_, count, bytes)) => (*count, *bytes) = (*count + 1, *bytes + tensor.bytes),
-                None => counts.push((tensor.choice.ty, 1, tensor.bytes)),
-            }
-        }
-        counts.sort_by_key(|(_, _, bytes)| std::cmp::Reverse(*bytes));
-        counts
+        self.outline().histogram()
     }
 }
 

@@ -118,7 +118,7 @@ pub enum Why {
     Kept,
     /// No rule was for it.
     Default,
-    /// This rule of the recipe, in words.
+    /// This rule, in words: the recipe's, or of the way back to a checkpoint.
     Rule(String),
     /// [`Overrides::tensors`].
     Override,

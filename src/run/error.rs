@@ -67,6 +67,28 @@ pub enum Error {
         /// The output.
         path: PathBuf,
     },
+    /// What stands in the way is no model.
+    #[error("{path}: exists already and is not a model's folder")]
+    NotAModel {
+        /// The output.
+        path: PathBuf,
+    },
+    /// The output would take the place of the input.
+    #[error("{path}: holds the model that is read")]
+    HoldsSource {
+        /// The output.
+        path: PathBuf,
+    },
+    /// The operating system refused.
+    #[error("{path}: cannot {action}")]
+    Folder {
+        /// A file or folder.
+        path: PathBuf,
+        /// What was tried.
+        action: &'static str,
+        /// Why not.
+        source: std::io::Error,
+    },
     /// Somebody asked to stop.
     #[error("interrupted; nothing was written under the final name")]
     Interrupted,
@@ -80,7 +102,12 @@ impl Error {
             Error::Model(error) => error.kind(),
             Error::NotFinite { .. } | Error::Overflow { .. } => Kind::Bad,
             Error::NotWeights { .. } => Kind::Unsupported,
-            Error::NoSpace { .. } | Error::Exists { .. } | Error::Interrupted => Kind::Io,
+            Error::NoSpace { .. }
+            | Error::Exists { .. }
+            | Error::NotAModel { .. }
+            | Error::HoldsSource { .. }
+            | Error::Folder { .. }
+            | Error::Interrupted => Kind::Io,
         }
     }
 
@@ -98,7 +125,11 @@ impl Error {
             Error::NotWeights { .. } => Some("the checkpoint is quantized in a way that is not read yet".to_owned()),
             Error::NoSpace { .. } => Some("free some space or choose another folder with `-o`".to_owned()),
             Error::Exists { .. } => Some("`--force` replaces it".to_owned()),
-            Error::Interrupted => None,
+            Error::NotAModel { .. } => Some(
+                "choose another folder with `-o`; `--force` replaces only folders that have a config.json".to_owned(),
+            ),
+            Error::HoldsSource { .. } => Some("choose another folder with `-o`".to_owned()),
+            Error::Folder { .. } | Error::Interrupted => None,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod error;
 pub mod executor;
+mod folder;
 mod gather;
 mod memory;
 mod provisional;
@@ -9,6 +10,7 @@ mod quantize;
 mod subject;
 
 pub use error::{Error, Result};
+pub use folder::restore_folder;
 pub use gather::{Scratch, Weight};
 pub use memory::PeakAnon;
 pub use provisional::Provisional;

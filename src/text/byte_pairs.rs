@@ -1,16 +1,17 @@
 //! Byte-level BPE: GPT-2's kind, from tokenizer.json or from vocab.json with merges.txt.
 
-use std::collections::HashMap;
 use std::path::Path;
 
+use foldhash::fast::RandomState;
 use planish_formats::gguf::Kv;
+use rayon::prelude::*;
 
 use super::added::{self, Added};
 use super::byte_level;
 use super::folder::{self, Document, Node};
 use super::pre;
 use super::sources::{Sources, has_type};
-use super::table::{Place, Table, Token};
+use super::table::{Ids, Place, Table, Token};
 use super::{Base, Error, SpecialIds};
 
 /// Model types whose converter in llama.cpp also takes over `add_prefix_space`, whatever the kind of tokenizer.
@@ -29,8 +30,8 @@ pub(super) fn from_json(sources: &Sources, json: &Document, warnings: &mut Vec<S
     };
     let vocab = model.need("vocab", "the vocabulary")?;
     let decodes = has_type(json.get("decoder").map(|node| node.value), "ByteLevel");
-    let table = table(sources, &vocab, decodes)?;
-    let merges = json_merges(&vocab, &model.need("merges", "the merges")?)?;
+    let (table, ids) = table(sources, &vocab, decodes)?;
+    let merges = json_merges(&ids, &model.need("merges", "the merges")?)?;
     base(sources, json.path.clone(), pre, table, merges)
 }
 
@@ -44,8 +45,8 @@ pub(super) fn from_vocab_and_merges(sources: &Sources, vocab: &Document) -> Resu
         None => pre::of_class(sources)?.to_owned(),
     };
     let vocab_node = vocab.root();
-    let table = table(sources, &vocab_node, true)?;
-    let merges = text_merges(&vocab_node, &path, &text)?;
+    let (table, ids) = table(sources, &vocab_node, true)?;
+    let merges = text_merges(&ids, &path, &text)?;
     base(sources, vocab.path.clone(), pre, table, merges)
 }
 
@@ -67,7 +68,7 @@ fn base(
 }
 
 /// The vocabulary and the added tokens, which may repeat entries of the vocabulary to give them a type.
-fn table(sources: &Sources, vocab: &Node, decodes: bool) -> Result<Table, Error> {
+fn table<'a>(sources: &Sources, vocab: &Node<'a>, decodes: bool) -> Result<(Table, Ids<'a>), Error> {
     let mut table = Table::new(sources.rows);
     let ids = put_vocabulary(&mut table, vocab)?;
     let mut list = added::all(sources)?;
@@ -76,13 +77,14 @@ fn table(sources: &Sources, vocab: &Node, decodes: bool) -> Result<Table, Error>
         list.push(end);
     }
     put_added(&mut table, &list, &ids, decodes)?;
-    Ok(table)
+    Ok((table, ids))
 }
 
 /// Puts an object from texts to ids, and gives it back as a map.
-pub(super) fn put_vocabulary<'a>(table: &mut Table, vocab: &Node<'a>) -> Result<HashMap<&'a str, u64>, Error> {
-    let mut ids = HashMap::new();
-    for (text, value) in vocab.object()? {
+pub(super) fn put_vocabulary<'a>(table: &mut Table, vocab: &Node<'a>) -> Result<Ids<'a>, Error> {
+    let vocabulary = vocab.object()?;
+    let mut ids = Ids::with_capacity_and_hasher(vocabulary.len(), RandomState::default());
+    for (text, value) in vocabulary {
         let field = || format!("{}[{text:?}]", vocab.field);
         let Some(id) = value.as_u64() else {
             return Err(Node { path: vocab.path, field: field(), value }.wrong("a token id"));
@@ -94,12 +96,7 @@ pub(super) fn put_vocabulary<'a>(table: &mut Table, vocab: &Node<'a>) -> Result<
 }
 
 /// Puts added tokens over or beside the vocabulary `ids`.
-pub(super) fn put_added(
-    table: &mut Table,
-    list: &[Added],
-    ids: &HashMap<&str, u64>,
-    decodes: bool,
-) -> Result<(), Error> {
+pub(super) fn put_added(table: &mut Table, list: &[Added], ids: &Ids<'_>, decodes: bool) -> Result<(), Error> {
     let mut seen = std::collections::HashSet::new();
     for added in list {
         let place = Place { path: added.node.path, field: &|| added.node.field.clone() };
@@ -119,11 +116,7 @@ pub(super) fn put_added(
 }
 
 /// GPT-2's slow tokenizer has an end token that no file names.
-fn default_end<'a>(
-    sources: &Sources,
-    ids: &HashMap<&'a str, u64>,
-    vocab: &Node<'a>,
-) -> Result<Option<Added<'a>>, Error> {
+fn default_end<'a>(sources: &Sources, ids: &Ids<'a>, vocab: &Node<'a>) -> Result<Option<Added<'a>>, Error> {
     if sources.json.is_some() || !matches!(sources.class()?, None | Some("GPT2Tokenizer" | "Qwen2Tokenizer")) {
         return Ok(None);
     }
@@ -131,10 +124,13 @@ fn default_end<'a>(
     Ok(end.map(|(text, &id)| Added::special(id, text, vocab.clone())))
 }
 
-fn check(vocab: &Node, path: &Path, field: impl Fn() -> String, left: &str, right: &str) -> Result<String, Error> {
-    let joined = format!("{left}{right}");
-    for text in [left, right, &joined] {
-        if vocab.value.get(text).is_none() {
+/// The merge as GGUF has it, once its halves and what they make are known to be tokens.
+fn check(ids: &Ids, path: &Path, field: impl Fn() -> String, left: &str, right: &str) -> Result<String, Error> {
+    let mut merge = String::with_capacity(left.len() + right.len() + 1);
+    merge.push_str(left);
+    merge.push_str(right);
+    for text in [left, right, &merge] {
+        if !ids.contains_key(text) {
             let (merge, missing) = (format!("{left} {right}"), text.to_owned());
             return Err(Error::Merge { path: path.to_owned(), field: field(), merge, missing });
         }
@@ -142,15 +138,18 @@ fn check(vocab: &Node, path: &Path, field: impl Fn() -> String, left: &str, righ
     if left.contains(' ') || right.contains(' ') {
         return Ok(format!("{} {}", left.replace(' ', byte_level::SPACE), right.replace(' ', byte_level::SPACE)));
     }
-    Ok(format!("{left} {right}"))
+    merge.insert(left.len(), ' ');
+    Ok(merge)
 }
 
 /// The two halves of every merge of tokenizer.json: `"a b"`, or `["a", "b"]` since transformers 4.45.
 pub(super) fn pairs<'a>(merges: &Node<'a>) -> Result<Vec<(&'a str, &'a str)>, Error> {
     merges
-        .items()?
-        .map(|node| {
-            let halves = match node.value {
+        .array()?
+        .iter()
+        .enumerate()
+        .map(|(i, value)| {
+            let halves = match value {
                 serde_json::Value::String(merge) => merge.split_once(' ').filter(|(_, right)| !right.contains(' ')),
                 serde_json::Value::Array(pair) => match pair.as_slice() {
                     [left, right] => left.as_str().zip(right.as_str()),
@@ -158,21 +157,21 @@ pub(super) fn pairs<'a>(merges: &Node<'a>) -> Result<Vec<(&'a str, &'a str)>, Er
                 },
                 _ => None,
             };
-            halves.ok_or_else(|| node.wrong("a pair of tokens"))
+            halves.ok_or_else(|| merges.item(i, value).wrong("a pair of tokens"))
         })
         .collect()
 }
 
-fn json_merges(vocab: &Node, merges: &Node) -> Result<Vec<String>, Error> {
+fn json_merges(ids: &Ids, merges: &Node) -> Result<Vec<String>, Error> {
     let field = |i| move || format!("model.merges[{i}]");
-    pairs(merges)?
-        .iter()
-        .enumerate()
-        .map(|(i, (left, right))| check(vocab, merges.path, field(i), left, right))
-        .collect()
+    let pairs = pairs(merges)?;
+    let checked: Vec<Result<String, Error>> =
+        pairs.par_iter().enumerate().map(|(i, (left, right))| check(ids, merges.path, field(i), left, right)).collect();
+    // The first error of the file, not of the threads.
+    checked.into_iter().collect()
 }
 
-fn text_merges(vocab: &Node, path: &Path, text: &str) -> Result<Vec<String>, Error> {
+fn text_merges(ids: &Ids, path: &Path, text: &str) -> Result<Vec<String>, Error> {
     let mut merges = Vec::new();
     for (i, line) in text.lines().enumerate() {
         if line.is_empty() || (i == 0 && line.starts_with("#version")) {
@@ -183,7 +182,7 @@ fn text_merges(vocab: &Node, path: &Path, text: &str) -> Result<Vec<String>, Err
             let found = format!("{line:?}");
             return Err(Error::Field { path: path.to_owned(), field: field(), found, expected: "two tokens" });
         };
-        merges.push(check(vocab, path, field, left, right.trim_end())?);
+        merges.push(check(ids, path, field, left, right.trim_end())?);
     }
     Ok(merges)
 }

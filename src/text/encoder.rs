@@ -73,7 +73,11 @@ fn other_files(dir: &Path, config: &Map<String, Value>) -> Result<Encoder, Error
 }
 
 fn run(path: &Path, json: &[u8]) -> Result<Tokenizer, Error> {
-    Tokenizer::from_bytes(json).map_err(|why| Error::Run { path: path.to_owned(), why: why.to_string() })
+    let failed = |why: tokenizers::Error| Error::Run { path: path.to_owned(), why: why.to_string() };
+    let mut tokenizer = Tokenizer::from_bytes(json).map_err(failed)?;
+    // Some files keep the batch settings of who saved them: all of a text counts here, and nothing else.
+    tokenizer.with_padding(None).with_truncation(None).map_err(failed)?;
+    Ok(tokenizer)
 }
 
 fn failed(why: &tokenizers::Error) -> Error {

@@ -94,12 +94,16 @@ impl<'a> Node<'a> {
 
     /// The elements, each knowing its index.
     pub(super) fn items(&self) -> Result<impl Iterator<Item = Node<'a>> + use<'a, '_>, Error> {
-        let items = self.value.as_array().ok_or_else(|| self.wrong("an array"))?;
-        Ok(items.iter().enumerate().map(|(i, value)| Node {
-            path: self.path,
-            field: format!("{}[{i}]", self.field),
-            value,
-        }))
+        Ok(self.array()?.iter().enumerate().map(|(i, value)| self.item(i, value)))
+    }
+
+    pub(super) fn array(&self) -> Result<&'a [Value], Error> {
+        self.value.as_array().map(Vec::as_slice).ok_or_else(|| self.wrong("an array"))
+    }
+
+    /// Element `i` of this array, which is `value`.
+    pub(super) fn item(&self, i: usize, value: &'a Value) -> Node<'a> {
+        Node { path: self.path, field: format!("{}[{i}]", self.field), value }
     }
 
     pub(super) fn string(&self) -> Result<&'a str, Error> {

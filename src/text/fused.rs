@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::byte_pairs::{pairs, put_added, put_vocabulary};
 use super::folder::{Document, Node};
 use super::sources::{Sources, parts};
-use super::table::{self, Kind, Place, Table, Token};
+use super::table::{self, Ids, Kind, Place, Table, Token};
 use super::{Base, Error, SpecialIds, added};
 
 /// SentencePiece's space.
@@ -50,7 +50,7 @@ pub(super) fn read(sources: &Sources, json: &Document) -> Result<Base, Error> {
 }
 
 /// The first merge that makes each text.
-fn ranks(ids: &HashMap<&str, u64>, merges: &Node) -> Result<HashMap<String, usize>, Error> {
+fn ranks(ids: &Ids<'_>, merges: &Node) -> Result<HashMap<String, usize>, Error> {
     let mut ranks = HashMap::new();
     for (rank, (left, right)) in pairs(merges)?.into_iter().enumerate() {
         let joined = format!("{left}{right}");

@@ -106,6 +106,9 @@ pub fn vocabulary(request: &Request) -> Result<Vocabulary, Error> {
     kv.extend(own);
     kv.extend(marks.into_keys());
     kv.extend(template::keys(&sources, &mut warnings)?);
+    // A tree of a hundred thousand strings takes as long to free as half of its reading.
+    let Sources { json, .. } = sources;
+    std::thread::spawn(move || drop(json));
     Ok(Vocabulary { kv, size, warnings, special, stop })
 }
 

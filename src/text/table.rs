@@ -3,7 +3,13 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use foldhash::fast::RandomState;
+
 use super::Error;
+
+/// Ids by text. There are a hundred thousand and more, and each is looked up several times: the standard hash would take
+/// most of the time of reading a tokenizer.
+pub(super) type Ids<'a> = HashMap<&'a str, u64, RandomState>;
 
 /// What a token is to the tokenizer, by GGUF's numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,10 +123,15 @@ impl Table {
         let pad = |id| Token { text: format!("[PAD{id}]"), score: UNUSED_SCORE, kind: Kind::Unused };
         let tokens: Vec<Token> =
             self.slots.into_iter().enumerate().map(|(id, slot)| slot.unwrap_or_else(|| pad(id))).collect();
-        let mut seen = HashMap::with_capacity(tokens.len());
+        let mut seen = Ids::with_capacity_and_hasher(tokens.len(), RandomState::default());
         for (second, token) in tokens.iter().enumerate().filter(|(_, token)| !token.text.is_empty()) {
-            if let Some(first) = seen.insert(token.text.as_str(), second) {
-                return Err(Error::SameText { path: path.to_owned(), text: token.text.clone(), first, second });
+            if let Some(first) = seen.insert(token.text.as_str(), second as u64) {
+                return Err(Error::SameText {
+                    path: path.to_owned(),
+                    text: token.text.clone(),
+                    first: first as usize,
+                    second,
+                });
             }
         }
         Ok(tokens)

@@ -1,7 +1,5 @@
 //! A unigram model in tokenizer.json (T5, XLM-RoBERTa): becomes llama.cpp's `t5`.
 
-use std::collections::HashMap;
-
 use planish_formats::gguf::Kv;
 use serde_json::Value;
 
@@ -9,14 +7,14 @@ use super::byte_pairs::put_added;
 use super::folder::Document;
 use super::pieces::charsmap;
 use super::sources::{Sources, parts};
-use super::table::{self, Kind, Place, Table, Token};
+use super::table::{self, Ids, Kind, Place, Table, Token};
 use super::{Base, Error, SpecialIds, added};
 
 pub(super) fn read(sources: &Sources, json: &Document) -> Result<Base, Error> {
     let model = json.root().need("model", "the model of the tokenizer")?;
     let unknown = model.get("unk_id").map(|node| node.id()).transpose()?;
     let mut table = Table::new(sources.rows);
-    let mut ids = HashMap::new();
+    let mut ids = Ids::default();
     for (id, node) in model.need("vocab", "the pieces")?.items()?.enumerate() {
         let id = id as u64;
         let Some((text, score)) = node

@@ -3,6 +3,8 @@
 
 mod decisions;
 mod files;
+#[path = "../support/installed.rs"]
+mod installed;
 mod listings;
 mod live;
 mod made;

@@ -2,15 +2,15 @@
 #![allow(unsafe_code)]
 
 use std::collections::BTreeMap;
-use std::env;
 use std::ffi::{CStr, CString, c_char, c_void};
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::ptr;
 use std::sync::LazyLock;
 
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 use planish_formats::GgmlType;
+
+use crate::installed::{libraries, library};
 
 /// `enum ggml_type`'s number for "not asked for".
 const NO_TYPE: i32 = 43;
@@ -89,33 +89,19 @@ fn c_path(path: &Path) -> CString {
 
 /// The oracle, or `None` with a word on stdout where it is not installed.
 pub(crate) fn stock() -> Option<&'static Stock> {
-    static STOCK: LazyLock<Option<Stock>> = LazyLock::new(|| folder().map(|f| Stock::load(&f)));
-    if STOCK.is_none() {
-        assert!(env::var_os("PLANISH_REQUIRE_ORACLE").is_none(), "the oracle is required and not installed");
-        println!("skipped: oracle not installed");
-    }
-    STOCK.as_ref()
-}
-
-fn folder() -> Option<PathBuf> {
-    let given = env::var_os("PLANISH_ORACLE").map(PathBuf::from);
-    given.or_else(|| Some(Path::new(env!("CARGO_MANIFEST_DIR")).join(".oracle/llama"))).filter(|f| f.is_dir())
+    static STOCK: LazyLock<Option<Stock>> = LazyLock::new(|| libraries().map(|folder| Stock::load(&folder)));
+    // The first caller has been told already; the others are other tests.
+    STOCK.as_ref().or_else(|| libraries().and(None))
 }
 
 impl Stock {
     fn load(folder: &Path) -> Stock {
-        let open = |prefix: &str| {
-            let is_it = |p: &PathBuf| {
-                let named = p.file_name().is_some_and(|n| n.to_string_lossy().starts_with(prefix));
-                named && p.extension().is_some_and(|e| e == "so")
-            };
-            let path =
-                fs::read_dir(folder).expect("the oracle's folder").map(|e| e.expect("an entry").path()).find(is_it);
-            let path = path.unwrap_or_else(|| panic!("no {prefix}*.so"));
+        let open = |stem: &str| {
+            let path = library(folder, stem).unwrap_or_else(|| panic!("no {stem}.so"));
             // SAFETY: a library of ggml; its initialisers have no preconditions.
             unsafe { Library::open(Some(path), RTLD_NOW | RTLD_GLOBAL) }.expect("loads")
         };
-        let (base, ggml) = (open("libggml-base"), open("libggml.v"));
+        let (base, ggml) = (open("libggml-base"), open("libggml"));
         let backends = c_path(folder);
         // SAFETY: the signature is ggml-backend.h's; `ggml` stays loaded below.
         unsafe {
@@ -124,7 +110,7 @@ impl Stock {
             load(backends.as_ptr());
         }
         std::mem::forget(ggml);
-        let llama = open("libllama.v");
+        let llama = open("libllama");
         // SAFETY: the signatures are llama.h's; `silent` lives for ever.
         unsafe {
             let log = llama.get::<unsafe extern "C" fn(Log, *mut c_void)>(b"llama_log_set").expect("symbol");

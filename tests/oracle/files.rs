@@ -5,7 +5,8 @@ use std::path::Path;
 use planish::plan::{Error, RECIPES, RecipeError};
 use planish_formats::{Storage, open};
 
-use crate::llama::{Oracle, QuantizeOptions, installed, oracle, root};
+use crate::installed::{installed, root};
+use crate::llama::{Oracle, QuantizeOptions, oracle};
 use crate::release::{job, release, write};
 
 /// Names, types and bytes of all tensors are the same, in the same order.

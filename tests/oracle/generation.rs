@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use crate::llama::{Model, installed, oracle, root};
+use crate::installed::{installed, root};
+use crate::llama::{Model, oracle};
 use crate::release::release;
 
 fn ids(case: &Value, key: &str) -> Vec<i32> {

@@ -5,7 +5,7 @@ use planish::text::{Request, vocabulary};
 use planish_formats::gguf::{Array, Kv, Value as Gguf};
 use serde_json::{Map, Value, json};
 
-use crate::llama::{installed, root, shared};
+use crate::installed::{installed, root, shared};
 
 /// The one case that is a file beside the repository.
 const SPM: &str = "llama2-tokenizer.model";

@@ -1,13 +1,10 @@
 //! Stock llama.cpp, loaded as plain libraries: what planish is compared with.
 //!
-//! `tests/fetch-oracle` installs it into `.oracle/`. The folder of the libraries is, in this order: `$PLANISH_ORACLE/llama`,
-//! `$PLANISH_ORACLE`, `.oracle/llama`, `.oracle`. Where there is none, [`oracle`] says so and gives `None`, and the test
-//! passes; with `PLANISH_REQUIRE_ORACLE=1` it fails.
+//! Where there is none, [`oracle`] says so and gives `None`, and the test passes or fails as `installed` says.
 //!
 //! The parameter structs are written down as far as they are used, and larger than the real ones at the end: they are passed
 //! in memory, and the callee reads only its own part.
 #![allow(unsafe_code)]
-#![allow(clippy::case_sensitive_file_extension_comparisons, reason = "names of libraries have one case")]
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
 
 use std::ffi::{CString, c_char, c_int, c_void};
@@ -15,6 +12,8 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
+
+use crate::installed::{libraries, library};
 
 /// `llama_model_params`, with room.
 #[repr(C)]
@@ -119,6 +118,8 @@ functions! {
     llama llama_batch_free(Batch);
     llama llama_decode(Opaque, Batch) -> i32;
     llama llama_get_logits_ith(Opaque, i32) -> *const f32;
+    llama llama_get_memory(Opaque) -> Opaque;
+    llama llama_memory_clear(Opaque, bool);
 }
 
 struct Libraries {
@@ -135,60 +136,10 @@ pub struct Oracle {
 /// The oracle, or `None` with a word about it where it is not installed.
 pub fn oracle() -> Option<&'static Oracle> {
     static ORACLE: OnceLock<Option<Oracle>> = OnceLock::new();
-    let oracle = ORACLE.get_or_init(|| {
-        let installed = |folder: &PathBuf| library(folder, "libggml-base").is_some();
-        let folders = bases().into_iter().flat_map(|base| [base.join("llama"), base]);
-        Some(Oracle::load(&folders.into_iter().find(installed)?).expect("the oracle's libraries do not load"))
-    });
-    if oracle.is_none() {
-        skip("oracle not installed");
-    }
-    oracle.as_ref()
-}
-
-/// A folder of real input, such as `smollm2` or `tokenizers/llama3`: beside the oracle, or in `$PLANISH_MODELS`.
-pub fn installed(name: &str) -> Option<PathBuf> {
-    let models = std::env::var_os("PLANISH_MODELS").map(PathBuf::from);
-    let found = models.into_iter().chain(bases()).map(|base| base.join(name)).find(|folder| folder.is_dir());
-    if found.is_none() {
-        skip(&format!("{name} not installed"));
-    }
-    found
-}
-
-/// A file or folder of the data that lies beside the repository.
-pub fn shared(name: &str) -> Option<PathBuf> {
-    let path = root().join("../shared").join(name);
-    if path.exists() {
-        return Some(path);
-    }
-    println!("skipped: ../shared/{name} is not there");
-    None
-}
-
-/// The root of the workspace.
-pub fn root() -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.ancestors().find(|dir| dir.join("Cargo.lock").is_file()).unwrap_or(here).to_owned()
-}
-
-fn skip(why: &str) {
-    assert!(std::env::var_os("PLANISH_REQUIRE_ORACLE").is_none_or(|v| v != "1"), "{why}, but it is required");
-    println!("skipped: {why}");
-}
-
-fn bases() -> Vec<PathBuf> {
-    let named = std::env::var_os("PLANISH_ORACLE").map(PathBuf::from);
-    named.into_iter().chain([root().join(".oracle")]).collect()
-}
-
-/// The library of this name in `folder`, with or without a version: `libllama.so`, `libllama.v0.5.0.so`.
-fn library(folder: &Path, stem: &str) -> Option<PathBuf> {
-    let is = |name: &str| {
-        name.strip_prefix(stem).is_some_and(|rest| rest == ".so" || (rest.starts_with(".v") && rest.ends_with(".so")))
-    };
-    let entries = std::fs::read_dir(folder).ok()?.flatten();
-    entries.map(|entry| entry.path()).find(|path| path.file_name().and_then(|n| n.to_str()).is_some_and(is))
+    let load = |folder: PathBuf| Oracle::load(&folder).expect("the oracle's libraries do not load");
+    let oracle = ORACLE.get_or_init(|| libraries().map(load)).as_ref();
+    // The first caller has been told already; the others are other tests.
+    oracle.or_else(|| libraries().and(None))
 }
 
 extern "C" fn quiet(_: c_int, _: *const c_char, _: *mut c_void) {}
@@ -377,6 +328,17 @@ impl Model {
         (0..tokens.len()).map(|i| context.logits(i as i32).to_vec()).collect()
     }
 
+    /// For each of `chunks`, equally long, decoded by itself: the logits after every token from `from` on.
+    pub fn each_logits(&self, chunks: &[&[i32]], from: usize, mut see: impl FnMut(&[&[f32]])) {
+        let mut context = Context::new(self, chunks.first().map_or(0, |chunk| chunk.len()));
+        for chunk in chunks {
+            context.clear();
+            context.decode(chunk, 0, true);
+            let rows: Vec<&[f32]> = (from..chunk.len()).map(|i| context.logits(i as i32)).collect();
+            see(&rows);
+        }
+    }
+
     /// The `count` likeliest tokens after `prompt`, one after the other. Ends at nothing.
     pub fn greedy(&self, prompt: &[i32], count: usize) -> Vec<i32> {
         let mut context = Context::new(self, prompt.len() + count);
@@ -419,6 +381,13 @@ impl<'a> Context<'a> {
         };
         assert!(!raw.is_null(), "llama.cpp makes no context of {size} tokens");
         Context { model, raw }
+    }
+
+    /// Forgets what was decoded.
+    fn clear(&mut self) {
+        let functions = &self.model.oracle.functions;
+        // SAFETY: `raw` is a context, and its memory lives as long as it.
+        unsafe { (functions.llama_memory_clear)((functions.llama_get_memory)(self.raw), true) }
     }
 
     /// Decodes `tokens` at `start`. Logits are kept for `all` of them or for the last.

@@ -3,6 +3,8 @@
 mod drift;
 mod files;
 mod generation;
+#[path = "../support/installed.rs"]
+mod installed;
 mod keys;
 mod llama;
 mod rebuilt;

@@ -6,7 +6,7 @@ use planish_formats::gguf::Kv;
 use planish_formats::{Meta, gguf};
 use serde_json::{Map, Value, json};
 
-use crate::llama::shared;
+use crate::installed::shared;
 use crate::tokens::{ids_of, load, matches_vectors, reference, vectors};
 
 /// What a published tokenizer.json does to text, and what it should be called.

@@ -5,7 +5,7 @@ use planish::text::{Encoder, Request, restore, vocabulary};
 use planish_formats::{Meta, gguf};
 use serde_json::Value;
 
-use crate::llama::{installed, root, shared};
+use crate::installed::{installed, root, shared};
 use crate::tokens::{Case, ids_of, reference, vectors, wiki};
 
 fn ids(encoder: &Encoder, text: &str) -> Vec<i32> {

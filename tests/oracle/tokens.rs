@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use planish::text::{Request, Vocabulary, vocabulary};
 use serde_json::{Map, Value, json};
 
-use crate::llama::{Model, installed, oracle, root, shared};
+use crate::installed::{installed, root, shared};
+use crate::llama::{Model, oracle};
 
 /// What the test needs of a checkpoint: a folder, and a config that may be made up.
 pub(crate) struct Case {

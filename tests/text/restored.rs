@@ -115,6 +115,19 @@ fn a_template_that_only_ends_a_text_begins_none() {
     assert_eq!(bos(single(json!([mark("<s>"), text, mark("</s>")]))), Some(4));
 }
 
+/// Settings for batches, which some files keep, are not for texts of any length.
+#[test]
+fn all_of_a_text_is_encoded_and_nothing_else() {
+    let mut json = tokenizer();
+    json["truncation"] = json!({ "direction": "Right", "max_length": 2, "strategy": "LongestFirst", "stride": 0 });
+    json["padding"] = json!({ "strategy": { "Fixed": 9 }, "direction": "Right", "pad_to_multiple_of": null,
+        "pad_id": 4, "pad_type_id": 0, "pad_token": "<s>" });
+    let folder = Folder::new(6).json("tokenizer.json", &json);
+    let encoder = Encoder::folder(folder.dir.path()).unwrap();
+    assert_eq!(encoder.encode("aababb").unwrap(), [0, 2, 2, 1]);
+    assert_eq!(encoder.bos, None);
+}
+
 /// The class of Llama's tokenizer does what its flag says, whatever tokenizer.json does.
 #[test]
 fn some_classes_go_by_their_flag() {

@@ -1,11 +1,13 @@
 //! Stock llama.cpp's codecs, from its prebuilt `libggml-base`.
 //!
-//! Looked for in `PLANISH_ORACLE` (a folder), then in `.oracle/llama` at the workspace root (`tests/fetch-oracle`).
 #![allow(unsafe_code)]
 
 use std::ffi::{CString, c_int, c_void};
-use std::path::PathBuf;
 
+#[path = "../../../tests/support/installed.rs"]
+mod installed;
+
+use installed::{libraries, library};
 use libloading::Library;
 
 type Chunk = unsafe extern "C" fn(c_int, *const f32, *mut c_void, i64, i64, i64, *const f32) -> usize;
@@ -50,25 +52,9 @@ pub(crate) struct Oracle {
 }
 
 impl Oracle {
-    /// The oracle, or why there is none. Panics instead where `PLANISH_REQUIRE_ORACLE=1`.
+    /// The oracle, where it is installed.
     pub(crate) fn load() -> Option<Oracle> {
-        let found = Oracle::find();
-        if found.is_none() {
-            assert!(std::env::var_os("PLANISH_REQUIRE_ORACLE").is_none_or(|v| v != "1"), "oracle not installed");
-            println!("skipped: oracle not installed");
-        }
-        found
-    }
-
-    fn find() -> Option<Oracle> {
-        let at_root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../.oracle/llama");
-        let folder = std::env::var_os("PLANISH_ORACLE").map_or(at_root, PathBuf::from);
-        let is_base = |path: &PathBuf| {
-            path.file_name()
-                .and_then(|n| n.to_str())
-                .is_some_and(|n| n.starts_with("libggml-base") && n.contains(".so"))
-        };
-        let path = std::fs::read_dir(folder).ok()?.filter_map(|e| Some(e.ok()?.path())).find(is_base)?;
+        let path = library(&libraries()?, "libggml-base")?;
         // SAFETY: llama.cpp's library has no initialisers that touch this program.
         let library = unsafe { Library::new(path) }.ok()?;
         // SAFETY: the signature in ggml.h.

@@ -4,6 +4,8 @@
 mod configs;
 mod execute;
 mod golden;
+#[path = "../../../tests/support/installed.rs"]
+mod installed;
 mod listings;
 mod programs;
 mod restore;
@@ -15,10 +17,7 @@ use std::path::{Path, PathBuf};
 use planish_formats::{Dtype, Info, Storage};
 
 use super::{Architecture, Config, Json, architecture};
-
-fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-}
+use installed::root;
 
 /// A parsed object; panics with the path if it is none, for these are our own files.
 fn object(path: &Path) -> Json {

@@ -6,6 +6,7 @@ use super::super::{
     ARCHITECTURES, Carry, Caveat, Error, Gather, Group, Mask, Model, Op, Param, Role, Scribe, Turn, architecture,
     groups, paired_row, release, widths,
 };
+use super::installed::{installed, shared};
 use super::{Case, Tensors, case, cases, listed, object, root, stem};
 
 fn named(name: &str) -> Case {
@@ -218,17 +219,13 @@ fn constants_that_old_versions_saved_are_no_surprise() {
 /// Checkpoints that were not made for these tests.
 #[test]
 fn checkpoints_at_hand_are_released() {
-    let at_hand = std::env::var_os("PLANISH_SMOLLM2").map(std::path::PathBuf::from);
     let folders = [
         (Some(root().join("fixtures/tiny-llama")), 39),
-        (Some(root().join("../shared/golden/tiny_llama")), 21),
-        (at_hand, 272),
+        (shared("golden/tiny_llama"), 21),
+        (installed("smollm2"), 272),
     ];
     for (folder, count) in folders {
-        let Some(folder) = folder.filter(|f| f.is_dir()) else {
-            println!("skipped: no checkpoint of {count} tensors at hand");
-            continue;
-        };
+        let Some(folder) = folder else { continue };
         let json = object(&folder.join("config.json"));
         let architecture = architecture(&json).unwrap();
         let config = architecture.config(&json).unwrap();

@@ -47,9 +47,12 @@ impl Splitting {
         self.known.ignore_merges
     }
 
-    /// Whether decoded text is tidied.
-    pub(in crate::text) fn clean(&self) -> bool {
-        self.known.clean
+    /// What has to be said of whether decoded text is tidied, for this name to be found again. Where nothing has to be,
+    /// nothing is: tidying byte-level text loses spaces.
+    pub(in crate::text) fn clean(&self) -> Option<bool> {
+        let Known { steps, clean, .. } = *self.known;
+        let first = KNOWN.iter().find(|known| known.steps == steps).is_none_or(|known| known.clean);
+        (!clean || !first).then_some(clean)
     }
 
     /// `pre_tokenizer` of tokenizer.json.

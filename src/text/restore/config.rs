@@ -43,7 +43,7 @@ pub(super) fn post_processor(around: &Around) -> Value {
 }
 
 /// `tokenizer_config.json`. The class is the one that runs tokenizer.json as it is.
-pub(super) fn tokenizer_config(keys: &Keys, clean: bool) -> Map<String, Value> {
+pub(super) fn tokenizer_config(keys: &Keys, clean: Option<bool>) -> Map<String, Value> {
     let mut config = Map::new();
     config.insert("tokenizer_class".into(), "PreTrainedTokenizerFast".into());
     for role in Role::ALL {
@@ -64,7 +64,9 @@ pub(super) fn tokenizer_config(keys: &Keys, clean: bool) -> Map<String, Value> {
     if let Some(prefix) = keys.flag("add_space_prefix") {
         config.insert("add_prefix_space".into(), prefix.into());
     }
-    config.insert("clean_up_tokenization_spaces".into(), clean.into());
+    if let Some(clean) = clean {
+        config.insert("clean_up_tokenization_spaces".into(), clean.into());
+    }
     let architecture = keys.kv.str("general.architecture").unwrap_or_default();
     if let Some(length) = keys.kv.unsigned(&format!("{architecture}.context_length")) {
         config.insert("model_max_length".into(), length.into());

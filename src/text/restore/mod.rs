@@ -56,8 +56,8 @@ pub fn restore(path: &Path, kv: &Kv) -> Result<Restored, Error> {
 struct Built<'a> {
     json: Value,
     around: Around<'a>,
-    /// Whether decoded text is tidied.
-    clean: bool,
+    /// Whether decoded text is tidied, if that has to be said.
+    clean: Option<bool>,
     pieces: Option<Vec<u8>>,
 }
 

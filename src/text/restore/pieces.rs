@@ -67,7 +67,7 @@ pub(super) fn build<'a>(keys: &Keys<'a>) -> Built<'a> {
             "merges": merges(keys),
         },
     });
-    Built { json, around, clean: false, pieces: sentencepiece::model(keys, prefix) }
+    Built { json, around, clean: Some(false), pieces: sentencepiece::model(keys, prefix) }
 }
 
 /// The text of the token for what no piece covers.

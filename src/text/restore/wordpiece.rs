@@ -41,7 +41,7 @@ pub(super) fn build<'a>(keys: &Keys<'a>) -> Built<'a> {
             "vocab": vocab,
         },
     });
-    Built { json, around, clean: true, pieces: None }
+    Built { json, around, clean: Some(true), pieces: None }
 }
 
 /// The token as BERT writes it.

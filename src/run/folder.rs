@@ -1,0 +1,149 @@
+//! A checkpoint's folder that appears whole or not at all: written as `NAME.partial`, renamed when everything is on disk.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::{Error, Outcome, Result, Run, check_room, quantize};
+use crate::plan::Restoration;
+
+/// Writes the folder `output`, its weights in files of at most `shard_max` bytes of data.
+///
+/// # Errors
+/// A folder that is there already, unless `force` is given and it is a model's; weights that are no numbers; a full disk.
+/// Whatever fails, nothing is left under the final name that was not there before.
+pub fn restore_folder(
+    run: &Run,
+    plan: &Restoration,
+    output: &Path,
+    shard_max: Option<u64>,
+    force: bool,
+) -> Result<Outcome> {
+    check_place(run, output, force)?;
+    let partial = Partial::create(output)?;
+    let layout = plan.layout(&partial.path, shard_max)?;
+    check_room(&layout, false)?;
+    let (mut files, mut small) = (vec![], 0);
+    for (name, content) in plan.files() {
+        let path = partial.path.join(name);
+        let write = |path: &Path| {
+            let mut file = File::create(path)?;
+            file.write_all(&content)?;
+            file.sync_all()
+        };
+        write(&path).map_err(failed(&path, "write"))?;
+        files.push(output.join(name));
+        small += content.len() as u64;
+    }
+    let outcome = quantize(run, layout.create()?)?;
+    partial.rename(output)?;
+    files.extend(outcome.files.iter().filter_map(|file| Some(output.join(file.file_name()?))));
+    Ok(Outcome { files, bytes: outcome.bytes + small, ..outcome })
+}
+
+/// Refuses to start where the folder cannot be put in the end.
+fn check_place(run: &Run, output: &Path, force: bool) -> Result<()> {
+    let path = || output.to_owned();
+    if fs::symlink_metadata(output).is_err() {
+        return Ok(());
+    }
+    if !force {
+        return Err(Error::Exists { path: path() });
+    }
+    if output.file_name().is_none() || !output.join("config.json").is_file() {
+        return Err(Error::NotAModel { path: path() });
+    }
+    let inside = |file: &PathBuf| {
+        file.canonicalize().ok().zip(output.canonicalize().ok()).is_some_and(|(file, output)| file.starts_with(output))
+    };
+    if run.source.files().iter().any(inside) { Err(Error::HoldsSource { path: path() }) } else { Ok(()) }
+}
+
+/// The folder under its temporary name. Dropped before it is renamed, it is removed.
+struct Partial {
+    path: PathBuf,
+    /// Holds the lock that keeps another run out.
+    folder: File,
+}
+
+impl Partial {
+    fn create(output: &Path) -> Result<Partial> {
+        let path = beside(output, "partial");
+        match fs::create_dir(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                return Err(failed(&path, "create")(error));
+            }
+            _ => {}
+        }
+        let folder = File::open(&path).map_err(failed(&path, "open"))?;
+        let busy = || planish_formats::Error::Busy { path: path.clone() };
+        folder.try_lock().map_err(|_| busy())?;
+        // The other run may have finished between the two calls: then this is its finished folder.
+        let ours = folder.metadata().map_err(failed(&path, "open"))?;
+        if fs::metadata(&path).map_or(true, |now| (now.ino(), now.dev()) != (ours.ino(), ours.dev())) {
+            return Err(busy().into());
+        }
+        // What a killed run left. It makes no folders: one with folders in it is somebody else's.
+        let entries = fs::read_dir(&path).and_then(Iterator::collect::<std::io::Result<Vec<_>>>);
+        let entries = entries.map_err(failed(&path, "read"))?;
+        if entries.iter().any(|entry| entry.file_type().map_or(true, |kind| !kind.is_file())) {
+            return Err(Error::Exists { path });
+        }
+        for entry in entries {
+            fs::remove_file(entry.path()).map_err(failed(&entry.path(), "remove"))?;
+        }
+        Ok(Partial { path, folder })
+    }
+
+    /// Gives the folder its final name; what stood there is removed.
+    fn rename(self, output: &Path) -> Result<()> {
+        self.folder.sync_all().map_err(failed(&self.path, "flush"))?;
+        let replaced = beside(output, "replaced");
+        let replaces = fs::symlink_metadata(output).is_ok();
+        if replaces {
+            if fs::symlink_metadata(&replaced).is_ok() {
+                return Err(Error::Exists { path: replaced });
+            }
+            fs::rename(output, &replaced).map_err(failed(output, "replace"))?;
+        }
+        if let Err(error) = fs::rename(&self.path, output) {
+            if replaces {
+                // Better the old one than none.
+                let _ = fs::rename(&replaced, output);
+            }
+            return Err(failed(output, "give the final name to")(error));
+        }
+        let parent = folder_of(output);
+        File::open(parent).and_then(|folder| folder.sync_all()).map_err(failed(parent, "flush"))?;
+        if replaces {
+            let removed =
+                if replaced.is_symlink() { fs::remove_file(&replaced) } else { fs::remove_dir_all(&replaced) };
+            removed.map_err(failed(&replaced, "remove"))?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        // After the renaming there is nothing under this name. Else nobody is left to tell; the next run clears it.
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+fn failed(path: &Path, action: &'static str) -> impl FnOnce(std::io::Error) -> Error {
+    move |source| Error::Folder { path: path.to_owned(), action, source }
+}
+
+/// `NAME.EXTENSION` beside `NAME`.
+fn beside(path: &Path, extension: &str) -> PathBuf {
+    let mut name = path.file_name().unwrap_or(path.as_os_str()).to_owned();
+    name.push(".");
+    name.push(extension);
+    folder_of(path).join(name)
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
