@@ -7,7 +7,8 @@ use planish::checkpoint::Checkpoint;
 use planish::run::executor::{Activations, Settings};
 use planish::verify::{Cut, Metrics, Options, Text, verify};
 
-use crate::llama::{Model, installed, oracle, shared};
+use crate::installed::{installed, shared};
+use crate::llama::{Model, oracle};
 use crate::release::release;
 use crate::scores;
 
