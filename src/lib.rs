@@ -5,6 +5,7 @@
 //! what the plan says. What came out is held against the original by [`verify`].
 
 pub mod checkpoint;
+pub mod imatrix;
 pub mod model;
 pub mod modelfile;
 pub mod plan;

@@ -1,5 +1,7 @@
 //! `planish convert`: another container, the same weights.
 
+use planish::checkpoint::Checkpoint;
+
 use super::options::{Source, Types, recipe};
 use super::quantize::{Target, execute};
 use super::show::Out;
@@ -32,6 +34,6 @@ pub(crate) fn run(args: &Args, out: &Out) -> anyhow::Result<()> {
         To::F16 => "f16",
         To::F32 => "f32",
     };
-    let job = args.types.job(&args.source, recipe(mix)?, out)?;
+    let job = args.types.job(Checkpoint::open(&args.source.model)?, recipe(mix)?, None, out)?;
     execute(&job, args.types.split_max_size, &args.target, out)
 }

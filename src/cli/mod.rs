@@ -1,5 +1,6 @@
 //! The command line: one file a command; only `show` prints.
 
+mod calibrate;
 mod convert;
 mod exit;
 mod extras;
@@ -32,6 +33,7 @@ enum Command {
     Inspect(inspect::Args),
     Plan(plan::Args),
     Quantize(quantize::Args),
+    Calibrate(calibrate::Args),
     Convert(convert::Args),
     Completions(extras::Completions),
     Man(extras::Man),
@@ -45,6 +47,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Inspect(args) => inspect::run(&args, &out),
         Command::Plan(args) => plan::run(&args, &out),
         Command::Quantize(args) => quantize::run(&args, &out),
+        Command::Calibrate(args) => calibrate::run(&args, &out),
         Command::Convert(args) => convert::run(&args, &out),
         Command::Completions(args) => extras::completions(&args),
         Command::Man(args) => extras::man(&args),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use planish::checkpoint::Checkpoint;
-use planish::plan::{self, Job, Overrides, RECIPES, Recipe};
+use planish::plan::{self, Importance, Job, Overrides, RECIPES, Recipe, Uncovered};
 use planish_formats::GgmlType;
 use regex::Regex;
 
@@ -45,9 +45,14 @@ pub(crate) struct Types {
 }
 
 impl Types {
-    /// Opens the model and decides everything; warnings are printed.
-    pub(crate) fn job(&self, source: &Source, recipe: Recipe, out: &Out) -> anyhow::Result<Job> {
-        let checkpoint = Checkpoint::open(&source.model)?;
+    /// Decides everything; warnings are printed.
+    pub(crate) fn job(
+        &self,
+        checkpoint: Checkpoint,
+        recipe: Recipe,
+        importance: Option<Importance>,
+        out: &Out,
+    ) -> anyhow::Result<Job> {
         let overrides = Overrides {
             pure: self.pure,
             leave_output: self.leave_output,
@@ -55,11 +60,50 @@ impl Types {
             embedding: self.embedding_type,
             tensors: self.tensor_type.clone(),
         };
-        let job = Job::new(checkpoint, plan::Request { recipe, overrides, pre: self.pre.clone() })?;
+        let job = Job::new(checkpoint, plan::Request { recipe, overrides, pre: self.pre.clone(), importance })?;
         for warning in &job.warnings {
             out.warning(warning);
         }
         Ok(job)
+    }
+}
+
+/// An importance matrix and its gaps.
+#[derive(clap::Args)]
+pub(crate) struct Weighing {
+    /// Weigh errors by an importance matrix: llama-imatrix's GGUF or .dat, or what `planish calibrate` made.
+    #[arg(long, value_name = "FILE")]
+    imatrix: Option<PathBuf>,
+    /// What to do about tensors and experts that the importance matrix says nothing of.
+    #[arg(long, value_enum, value_name = "POLICY", default_value_t = Gaps::Warn)]
+    uncovered: Gaps,
+}
+
+/// [`Uncovered`] as it is typed.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Gaps {
+    /// Write nothing
+    Error,
+    /// Encode them without, as llama-quantize does, and say so; types that cannot be are an error
+    Warn,
+    /// Let all of their channels count alike
+    Uniform,
+}
+
+impl Weighing {
+    /// What to do about gaps.
+    pub(crate) fn uncovered(&self) -> Uncovered {
+        match self.uncovered {
+            Gaps::Error => Uncovered::Error,
+            Gaps::Warn => Uncovered::Warn,
+            Gaps::Uniform => Uncovered::Uniform,
+        }
+    }
+
+    /// The matrix, if one was named.
+    pub(crate) fn read(&self) -> anyhow::Result<Option<Importance>> {
+        let file = self.imatrix.as_deref();
+        Ok(file.map(|file| Importance::read(file, self.uncovered())).transpose()?)
     }
 }
 
@@ -89,7 +133,7 @@ fn parse_tensor_type(text: &str) -> Result<(Regex, GgmlType), String> {
     Overrides::tensor(text).map_err(|error| error.to_string())
 }
 
-fn parse_size(text: &str) -> Result<u64, String> {
+pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     let wrong = || format!("{text}: expected a number with M or G, as in 500M or 4G");
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit: u64 = match text.get(digits.len()..).unwrap_or("").to_ascii_uppercase().as_str() {

@@ -1,11 +1,12 @@
 //! `planish plan`: what `quantize` would do to each tensor.
 
-use planish::plan::{Job, Why, default_output};
+use planish::checkpoint::Checkpoint;
+use planish::plan::{Coverage, Job, Why, default_output};
 use planish::run::buffer_bytes;
 use planish_formats::{Layout, gguf};
 use serde_json::{Value, json};
 
-use super::options::{Source, Types, recipe};
+use super::options::{Source, Types, Weighing, recipe};
 use super::quantize::threads;
 use super::show::{self, Out};
 
@@ -19,10 +20,13 @@ pub(crate) struct Args {
     to: String,
     #[command(flatten)]
     types: Types,
+    #[command(flatten)]
+    weighing: Weighing,
 }
 
 pub(crate) fn run(args: &Args, out: &Out) -> anyhow::Result<()> {
-    let job = args.types.job(&args.source, recipe(&args.to)?, out)?;
+    let checkpoint = Checkpoint::open(&args.source.model)?;
+    let job = args.types.job(checkpoint, recipe(&args.to)?, args.weighing.read()?, out)?;
     let output = default_output(&job.checkpoint, &job.recipe);
     let layout = gguf::layout(&output, &job.kv, &job.infos(), args.types.split_max_size)?;
     out.result(|| text(&job, &layout), || json(&job, &layout))
@@ -70,14 +74,22 @@ pub(crate) fn summary(job: &Job, file_bytes: u64) -> Vec<(&'static str, String)>
     let types: Vec<String> = (job.histogram().into_iter())
         .map(|(ty, count, bytes)| format!("{} x {count} ({})", ty.name(), show::bytes(bytes)))
         .collect();
-    vec![
+    let mut rows = vec![
         ("architecture", job.architecture.clone()),
         ("weights", show::count(job.weights())),
         ("mix", job.recipe.name.clone()),
         ("types", types.join(", ")),
         ("source", show::bytes(job.checkpoint.tensor_bytes())),
         ("release", format!("{} ({:.2} bits a weight)", show::bytes(file_bytes), job.bits_per_weight())),
-    ]
+    ];
+    if let Some(coverage) = &job.coverage {
+        let without = coverage.missing.len();
+        rows.push((
+            "importance",
+            format!("{} tensors weighed, {without} with nothing known of them", coverage.weighed),
+        ));
+    }
+    rows
 }
 
 fn json(job: &Job, layout: &Layout) -> Value {
@@ -91,6 +103,7 @@ fn json(job: &Job, layout: &Layout) -> Value {
                 "wanted": tensor.choice.wanted.name(),
                 "fallback": matches!(tensor.choice.why, Why::Fallback { .. }),
                 "why": why(&tensor.choice.why),
+                "weighed": tensor.importance.is_some(),
                 "bytes": tensor.bytes,
             })
         })
@@ -101,6 +114,19 @@ fn json(job: &Job, layout: &Layout) -> Value {
     value["buffer_bytes"] = buffer_bytes(&job.tensors, threads(None)).into();
     value["tensors"] = tensors.into();
     value
+}
+
+fn coverage(coverage: &Coverage) -> Value {
+    let unseen = (coverage.unseen.iter())
+        .map(|(name, unseen, of)| json!({"tensor": name, "experts_without_tokens": unseen, "experts": of}))
+        .collect::<Vec<_>>();
+    json!({
+        "weighed": coverage.weighed,
+        "missing": coverage.missing,
+        "unseen": unseen,
+        "unused": coverage.unused,
+        "odd": coverage.odd,
+    })
 }
 
 /// The fields that `plan` and `quantize` share.
@@ -114,6 +140,7 @@ pub(crate) fn summary_json(job: &Job) -> Value {
         "source_bytes": job.checkpoint.tensor_bytes(),
         "tensor_bytes": job.tensor_bytes(),
         "bits_per_weight": job.bits_per_weight(),
+        "importance": job.coverage.as_ref().map(coverage),
         "warnings": job.warnings,
     })
 }

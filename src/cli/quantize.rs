@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::Context;
-use planish::plan::{self, Job};
+use planish::checkpoint::Checkpoint;
+use planish::plan::{self, Importance, Job};
 use planish::{modelfile, run};
 use planish_formats::gguf;
 use planish_kernels::Isa;
 use serde_json::json;
 
-use super::options::{Source, Types, recipe};
+use super::calibrate;
+use super::options::{Source, Types, Weighing, recipe};
 use super::plan::{summary, summary_json};
 use super::progress;
 use super::show::{self, Out};
@@ -26,6 +28,13 @@ pub(crate) struct Args {
     to: String,
     #[command(flatten)]
     types: Types,
+    #[command(flatten)]
+    weighing: Weighing,
+    /// Weigh errors by what matters for this text: `planish calibrate` and `quantize` in one. Repeatable.
+    #[arg(long, value_name = "TEXT", conflicts_with = "imatrix")]
+    calibrate: Vec<PathBuf>,
+    #[command(flatten)]
+    calibration: calibrate::Cutting,
     #[command(flatten)]
     target: Target,
 }
@@ -48,7 +57,19 @@ pub(crate) struct Target {
 }
 
 pub(crate) fn run(args: &Args, out: &Out) -> anyhow::Result<()> {
-    let job = args.types.job(&args.source, recipe(&args.to)?, out)?;
+    let checkpoint = Checkpoint::open(&args.source.model)?;
+    let recipe = recipe(&args.to)?;
+    let importance = if args.calibrate.is_empty() {
+        args.weighing.read()?
+    } else {
+        let output = args.target.output.clone().unwrap_or_else(|| plan::default_output(&checkpoint, &recipe));
+        if output.exists() && !args.target.force {
+            return Err(run::Error::Exists { path: output }.into());
+        }
+        let made = calibrate::run_on(&checkpoint, &args.calibrate, &args.calibration, args.target.threads)?;
+        Some(Importance { imatrix: made.imatrix, file: None, uncovered: args.weighing.uncovered() })
+    };
+    let job = args.types.job(checkpoint, recipe, importance, out)?;
     execute(&job, args.types.split_max_size, &args.target, out)
 }
 

@@ -1,14 +1,18 @@
 //! Doing what a plan says: read a band of rows, encode it, write it at its place.
 
+mod calibrate;
 mod error;
 pub mod executor;
 mod gather;
 mod memory;
 mod quantize;
+mod stats;
 mod subject;
 
+pub use calibrate::{Calibration, Chunks, Error as CalibrateError, calibrate};
 pub use error::{Error, Result};
 pub use gather::{Scratch, Weight};
 pub use memory::PeakAnon;
 pub use quantize::{Outcome, Run, buffer_bytes, check_room, quantize};
+pub use stats::Squares;
 pub use subject::{Subject, divisors};

@@ -12,7 +12,7 @@ use planish_kernels::Isa;
 
 /// The job of giving `model` these types.
 pub fn job(model: &Path, recipe: Recipe) -> Result<Job, plan::Error> {
-    let request = Request { recipe, overrides: Overrides::default(), pre: None };
+    let request = Request { recipe, overrides: Overrides::default(), pre: None, importance: None };
     Job::new(Checkpoint::open(model)?, request)
 }
 
