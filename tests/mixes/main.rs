@@ -7,3 +7,4 @@ mod listings;
 mod live;
 mod made;
 mod stock;
+mod weighed;

@@ -2,6 +2,7 @@
 
 mod files;
 mod generation;
+mod importance;
 mod keys;
 mod llama;
 mod rebuilt;

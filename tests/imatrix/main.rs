@@ -1,0 +1,5 @@
+//! Importance matrices: what is measured, the files, and the commands.
+
+mod attacks;
+mod command;
+mod measured;
