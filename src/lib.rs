@@ -9,6 +9,7 @@ pub mod imatrix;
 pub mod model;
 pub mod modelfile;
 pub mod plan;
+pub mod provenance;
 pub mod run;
 pub mod text;
 pub mod verify;

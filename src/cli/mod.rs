@@ -5,6 +5,7 @@ mod convert;
 mod exit;
 mod extras;
 mod inspect;
+mod inspect_imatrix;
 mod options;
 mod plan;
 mod progress;

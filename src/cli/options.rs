@@ -100,6 +100,11 @@ impl Weighing {
         }
     }
 
+    /// The file that was named.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        self.imatrix.as_deref()
+    }
+
     /// The matrix, if one was named.
     pub(crate) fn read(&self) -> anyhow::Result<Option<Importance>> {
         let file = self.imatrix.as_deref();

@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 use anyhow::Context;
 use planish::checkpoint::Checkpoint;
 use planish::plan::{self, Importance, Job};
+use planish::provenance::{self, Ingredients};
 use planish::{modelfile, run};
 use planish_formats::gguf;
 use planish_kernels::Isa;
@@ -35,6 +36,9 @@ pub(crate) struct Args {
     calibrate: Vec<PathBuf>,
     #[command(flatten)]
     calibration: calibrate::Cutting,
+    /// Write where the release came from into it: version, mix, and the SHA-256 of every file that was read.
+    #[arg(long)]
+    provenance: bool,
     #[command(flatten)]
     target: Target,
 }
@@ -69,7 +73,11 @@ pub(crate) fn run(args: &Args, out: &Out) -> anyhow::Result<()> {
         let made = calibrate::run_on(&checkpoint, &args.calibrate, &args.calibration, args.target.threads)?;
         Some(Importance { imatrix: made.imatrix, file: None, uncovered: args.weighing.uncovered() })
     };
-    let job = args.types.job(checkpoint, recipe, importance, out)?;
+    let mut job = args.types.job(checkpoint, recipe, importance, out)?;
+    if args.provenance {
+        let ingredients = Ingredients { imatrix: args.weighing.file(), texts: &args.calibrate };
+        job.kv.extend(provenance::keys(&job, &ingredients)?);
+    }
     execute(&job, args.types.split_max_size, &args.target, out)
 }
 

@@ -78,15 +78,12 @@ impl Entry {
         let (ours, theirs) = (broadcast(&self.counts, counts)?, broadcast(&other.counts, counts)?);
         let add = |(a, b): (u64, u64)| a.checked_add(b).ok_or(Problem::TooMuch);
         let counts = ours.into_iter().zip(theirs).map(add).collect::<Result<Vec<u64>, _>>()?;
-        *self = match (&self.exact, &other.exact) {
-            (Some(a), Some(b)) => {
-                let add = |(a, b): (&i128, &i128)| a.checked_add(*b).ok_or(Problem::TooMuch);
-                Entry::exact(a.iter().zip(b).map(add).collect::<Result<_, _>>()?, counts)?
-            }
-            _ => {
-                let add = |(a, b): (&f32, &f32)| (f64::from(*a) + f64::from(*b)) as f32;
-                Entry::rounded(self.sums.iter().zip(&other.sums).map(add).collect(), counts)?
-            }
+        *self = if let (Some(a), Some(b)) = (&self.exact, &other.exact) {
+            let add = |(a, b): (&i128, &i128)| a.checked_add(*b).ok_or(Problem::TooMuch);
+            Entry::exact(a.iter().zip(b).map(add).collect::<Result<_, _>>()?, counts)?
+        } else {
+            let add = |(a, b): (&f32, &f32)| (f64::from(*a) + f64::from(*b)) as f32;
+            Entry::rounded(self.sums.iter().zip(&other.sums).map(add).collect(), counts)?
         };
         Ok(())
     }

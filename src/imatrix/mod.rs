@@ -6,6 +6,7 @@
 mod entry;
 mod error;
 mod file;
+mod heat;
 mod legacy;
 mod summary;
 

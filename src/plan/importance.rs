@@ -79,12 +79,15 @@ fn short(text: &str) -> &str {
 
 /// For each tensor one weight a column of each of its matrices, `[matrices, in]`, or `None` where it has none or its
 /// type takes none.
+type Weights = Vec<Option<Vec<f32>>>;
+
+/// Finds every tensor's weights, or says why nothing should be written.
 pub(super) fn weigh(
     importance: Option<&Importance>,
     recipe: &Recipe,
     tensors: &[Candidate],
     choices: &[Choice],
-) -> Result<(Vec<Option<Vec<f32>>>, Option<Coverage>)> {
+) -> Result<(Weights, Option<Coverage>)> {
     let needing: BTreeSet<&str> = needs_importance(recipe, tensors, choices).into_iter().collect();
     let mut scale =
         Weigher { importance, needing, coverage: Coverage::default(), unserved: vec![], recipe: &recipe.name };

@@ -78,11 +78,46 @@ fn from_text_to_a_weighed_release() {
     );
     assert!(by_text.get("quantize.imatrix.file").is_none() && by_file.get("quantize.imatrix.dataset").is_some());
     assert!(keys(&plain).get("quantize.imatrix.entries_count").is_none());
+    let about = json(&["inspect", text(&whole), "--html", text(&at("heat.html"))]);
+    assert_eq!((about["chunks"].as_u64(), about["weights"].as_array().map(Vec::len)), (Some(5), Some(28)));
+    assert_eq!(about["weights"][0]["tokens"], serde_json::json!({"least": 320, "most": 320}));
+    assert!(std::fs::read_to_string(at("heat.html")).unwrap().contains("<tr><th>blk.3.ffn_up.weight<td><i>"));
     let files = [&weighed, &at_once].map(|path| planish_formats::open(path).expect("a GGUF"));
     assert_eq!(files[0].infos(), files[1].infos());
     for info in files[0].infos() {
         assert!(files[0].view(&info.name).unwrap().bytes == files[1].view(&info.name).unwrap().bytes, "{}", info.name);
     }
+}
+
+/// The same inputs under the same names give the same bytes, and the keys say what they were.
+#[test]
+fn provenance_is_what_sha256sum_says() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| dir.path().join(name);
+    let (model, heldout) = (tiny(), tiny().join("heldout.txt"));
+    let cut = ["--ctx", "64", "--chunks", "1"];
+    let quantize = |name: &str, more: &[&str]| {
+        let file = at(name);
+        let args = [&["quantize", text(&model), "--to", "q4_0", "-o", text(&file)], more].concat();
+        json(&args);
+        file
+    };
+    let once = quantize("a.gguf", &[&["--provenance", "--calibrate", text(&heldout)], &cut[..]].concat());
+    let again = quantize("b.gguf", &[&["--provenance", "--calibrate", text(&heldout)], &cut[..]].concat());
+    assert!(std::fs::read(&once).unwrap() == std::fs::read(&again).unwrap());
+    let keys = planish_formats::open(&once).expect("a GGUF");
+    let planish_formats::Meta::Gguf(keys) = keys.meta() else { panic!("no keys") };
+    assert_eq!(keys.str("planish.version"), Some(env!("CARGO_PKG_VERSION")));
+    assert_eq!(keys.str("planish.recipe"), Some("q4_0"));
+    for (key, file) in [("source", "model.safetensors"), ("calibration", "heldout.txt")] {
+        let lines = keys.strings(&format!("planish.{key}.sha256")).expect("hashes");
+        let sum = Command::new("sha256sum").arg(model.join(file)).output().expect("coreutils").stdout;
+        let sum = String::from_utf8(sum).expect("text");
+        assert_eq!(lines, [format!("{}  {file}", &sum[..64])]);
+    }
+    let plain = planish_formats::open(&quantize("c.gguf", &[])).expect("a GGUF");
+    let planish_formats::Meta::Gguf(plain) = plain.meta() else { panic!("no keys") };
+    assert!(plain.iter().all(|(key, _)| !key.starts_with("planish.")), "only where it is asked for");
 }
 
 #[test]
