@@ -1,6 +1,8 @@
 //! `planish calibrate`: an importance matrix from text.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -38,6 +40,9 @@ pub(crate) struct Args {
     /// Replace what stands under that name.
     #[arg(long)]
     force: bool,
+    /// Keep the sums in OUTPUT.partial after every so many chunks; the same command takes up an interrupted run there.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    save_every: Option<u32>,
     #[command(flatten)]
     cutting: Cutting,
     /// Number of threads; by default one a core.
@@ -94,7 +99,10 @@ pub(crate) fn run(args: &Args, out: &Out) -> anyhow::Result<()> {
     let made = match (&args.model, args.text.is_empty()) {
         (_, true) => None,
         (None, false) => return Err(UsageError("--text needs a model to run".to_owned()).into()),
-        (Some(model), false) => Some(run_on(&Checkpoint::open(model)?, &args.text, &args.cutting, args.threads)?),
+        (Some(model), false) => {
+            let keep = args.save_every.map(|every| (every as usize, partial(&args.output)));
+            Some(run_on(&Checkpoint::open(model)?, &args.text, &args.cutting, args.threads, keep)?)
+        }
     };
     let mut imatrix = Imatrix::default();
     for (path, other) in &merged {
@@ -104,15 +112,27 @@ pub(crate) fn run(args: &Args, out: &Out) -> anyhow::Result<()> {
         imatrix.merge(&made.imatrix).map_err(|problem| imatrix::Error::Bad { path: args.output.clone(), problem })?;
     }
     imatrix.write(&args.output)?;
+    if made.is_some() && args.save_every.is_some() {
+        let partial = partial(&args.output);
+        std::fs::remove_file(&partial).with_context(|| format!("{}: cannot remove", partial.display()))?;
+    }
     tell(args, &imatrix, made.as_ref(), out)
 }
 
-/// Runs the model of `checkpoint` over `texts`.
+/// Where the sums of an unfinished run are.
+fn partial(output: &Path) -> PathBuf {
+    let mut name = output.as_os_str().to_owned();
+    name.push(".partial");
+    name.into()
+}
+
+/// Runs the model of `checkpoint` over `texts`. `keep`: after how many chunks sums are written, and where to.
 pub(crate) fn run_on(
     checkpoint: &Checkpoint,
     texts: &[PathBuf],
     cutting: &Cutting,
     asked: Option<u16>,
+    keep: Option<(usize, PathBuf)>,
 ) -> anyhow::Result<Made> {
     let (start, peak) = (Instant::now(), PeakAnon::start());
     let subject = Subject::of(checkpoint)?;
@@ -136,15 +156,30 @@ pub(crate) fn run_on(
     };
     let bar = progress::steps(0, "layers");
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads(asked)).build().context("cannot start threads")?;
-    let layer = |done: usize, of: usize| {
-        bar.set_length(of as u64);
-        bar.set_position(done as u64);
+    let chunk_count = ids.len() / chunks.tokens;
+    let entries = if let Some((every, partial)) = keep {
+        for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+            // What is in the partial file stays; the rest of a part is lost.
+            signal_hook::flag::register_conditional_shutdown(signal, 75, Arc::new(AtomicBool::new(true)))
+                .context("cannot handle signals")?;
+        }
+        let parts = chunk_count.div_ceil(every);
+        let mut told = |done: usize, layer: usize, of: usize| {
+            bar.set_length((parts * of) as u64);
+            bar.set_position((done.div_ceil(every) * of + layer) as u64);
+        };
+        pool.install(|| run::calibrate_in_parts(&job, every, &partial, &mut told)).map(|sums| sums.entries)
+    } else {
+        let mut told = |layer: usize, of: usize| {
+            bar.set_length(of as u64);
+            bar.set_position(layer as u64);
+        };
+        pool.install(|| run::calibrate(&job, &mut told))
     };
-    let entries = pool.install(|| run::calibrate(&job, &mut { layer }));
     bar.finish_and_clear();
     let imatrix = Imatrix {
         datasets: texts.iter().map(|path| path.display().to_string()).collect(),
-        chunks: u32::try_from(ids.len() / chunks.tokens).unwrap_or(u32::MAX),
+        chunks: u32::try_from(chunk_count).unwrap_or(u32::MAX),
         chunk_size: cutting.ctx,
         entries: entries?,
     };

@@ -70,7 +70,7 @@ pub(crate) fn run(args: &Args, out: &Out) -> anyhow::Result<()> {
         if output.exists() && !args.target.force {
             return Err(run::Error::Exists { path: output }.into());
         }
-        let made = calibrate::run_on(&checkpoint, &args.calibrate, &args.calibration, args.target.threads)?;
+        let made = calibrate::run_on(&checkpoint, &args.calibrate, &args.calibration, args.target.threads, None)?;
         Some(Importance { imatrix: made.imatrix, file: None, uncovered: args.weighing.uncovered() })
     };
     let mut job = args.types.job(checkpoint, recipe, importance, out)?;

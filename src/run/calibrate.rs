@@ -6,7 +6,7 @@ use planish_formats::{Kind, Source};
 
 use super::executor::{self, Executor, Settings};
 use super::stats::Squares;
-use crate::imatrix::Entry;
+use crate::imatrix::{self, Entry};
 use crate::model::Model;
 use crate::text::{self, Encoder};
 
@@ -20,6 +20,9 @@ pub enum Error {
     /// The tokenizer.
     #[error(transparent)]
     Text(#[from] text::Error),
+    /// The sums of a run that was interrupted.
+    #[error(transparent)]
+    Partial(#[from] imatrix::Error),
     /// Texts without a whole chunk between them that is not to be left out.
     #[error("the texts have {chunks} whole chunks of {tokens} tokens, and the first {skipped} are left out")]
     TooShort {
@@ -38,6 +41,7 @@ impl Error {
         match self {
             Error::Run(error) => error.kind(),
             Error::Text(error) if error.unsupported() => Kind::Unsupported,
+            Error::Partial(error) => error.kind(),
             Error::Text(_) | Error::TooShort { .. } => Kind::Bad,
         }
     }
@@ -47,6 +51,7 @@ impl Error {
         match self {
             Error::Run(error) => error.hint(),
             Error::Text(error) => error.hint(),
+            Error::Partial(_) => Some("remove it to begin again".to_owned()),
             Error::TooShort { .. } => Some("give longer texts or a smaller `--ctx`".to_owned()),
         }
     }

@@ -7,7 +7,7 @@ use planish::checkpoint::Checkpoint;
 use planish::imatrix::{Entry, Imatrix};
 use planish::plan::{Job, Overrides, Request, recipe};
 use planish::run::executor::Settings;
-use planish::run::{Calibration, Chunks, Run, Subject, calibrate, quantize};
+use planish::run::{Calibration, Chunks, Run, Subject, calibrate, calibrate_in_parts, quantize};
 use planish::text::Encoder;
 use planish_formats::gguf;
 use planish_kernels::Isa;
@@ -121,6 +121,38 @@ fn merged_parts_are_one_run() {
         merged.write(&merged_file).expect("written");
         assert!(std::fs::read(&merged_file).unwrap() == std::fs::read(&whole_file).unwrap(), "{parts:?}");
     }
+}
+
+/// A run that was cut short goes on where it was; what is of another run is begun again.
+#[test]
+fn an_interrupted_run_is_taken_up() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let partial = dir.path().join("imatrix.gguf.partial");
+    let checkpoint = Checkpoint::open(&tiny()).expect("a checkpoint");
+    let subject = Subject::of(&checkpoint).expect("a program");
+    let (model, source, settings) = (&subject.model, checkpoint.source.as_ref(), Settings::default());
+    let (all, others) = (ids(0, 5), ids(1, 5));
+    let in_parts = |ids: &[u32]| {
+        let job = Calibration { model, source, ids, tokens: TOKENS, settings, head: false };
+        let mut begun = vec![];
+        let sums = calibrate_in_parts(&job, 2, &partial, &mut |done, layer, _| {
+            begun.extend((layer == 1).then_some(done));
+        });
+        (begun, sums.expect("runs").entries)
+    };
+    let once = run(&tiny(), &all, settings);
+    assert!(in_parts(&all) == (vec![0, 2, 4], once.clone()));
+    // As if it had been stopped after the second chunk.
+    let mark = Imatrix::read(&partial).expect("kept").datasets;
+    let stopped = Imatrix { datasets: mark, ..imatrix(run(&tiny(), &ids(0, 2), settings), 2) };
+    stopped.write(&partial).expect("written");
+    assert!(in_parts(&all) == (vec![2, 4], once.clone()));
+    assert!(in_parts(&all) == (vec![], once));
+    assert_eq!(in_parts(&others).0, [0, 2, 4]);
+    std::fs::write(&partial, "damaged").expect("written");
+    let job = Calibration { model, source, ids: &all, tokens: TOKENS, settings, head: false };
+    let error = calibrate_in_parts(&job, 2, &partial, &mut |_, _, _| {}).expect_err("no sums").to_string();
+    assert!(error.contains("imatrix.gguf.partial"), "{error}");
 }
 
 #[test]
