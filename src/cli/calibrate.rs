@@ -40,7 +40,7 @@ pub(crate) struct Args {
     /// Replace what stands under that name.
     #[arg(long)]
     force: bool,
-    /// Keep the sums in OUTPUT.partial after every so many chunks; the same command takes up an interrupted run there.
+    /// Keep the sums in OUTPUT.journal after every so many chunks; the same command takes up an interrupted run there.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     save_every: Option<u32>,
     #[command(flatten)]
@@ -100,7 +100,7 @@ pub(crate) fn run(args: &Args, out: &Out) -> anyhow::Result<()> {
         (_, true) => None,
         (None, false) => return Err(UsageError("--text needs a model to run".to_owned()).into()),
         (Some(model), false) => {
-            let keep = args.save_every.map(|every| (every as usize, partial(&args.output)));
+            let keep = args.save_every.map(|every| (every as usize, journal(&args.output)));
             Some(run_on(&Checkpoint::open(model)?, &args.text, &args.cutting, args.threads, keep)?)
         }
     };
@@ -113,16 +113,16 @@ pub(crate) fn run(args: &Args, out: &Out) -> anyhow::Result<()> {
     }
     imatrix.write(&args.output)?;
     if made.is_some() && args.save_every.is_some() {
-        let partial = partial(&args.output);
-        std::fs::remove_file(&partial).with_context(|| format!("{}: cannot remove", partial.display()))?;
+        let journal = journal(&args.output);
+        std::fs::remove_file(&journal).with_context(|| format!("{}: cannot remove", journal.display()))?;
     }
     tell(args, &imatrix, made.as_ref(), out)
 }
 
 /// Where the sums of an unfinished run are.
-fn partial(output: &Path) -> PathBuf {
+fn journal(output: &Path) -> PathBuf {
     let mut name = output.as_os_str().to_owned();
-    name.push(".partial");
+    name.push(".journal");
     name.into()
 }
 
@@ -157,9 +157,9 @@ pub(crate) fn run_on(
     let bar = progress::steps(0, "layers");
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads(asked)).build().context("cannot start threads")?;
     let chunk_count = ids.len() / chunks.tokens;
-    let entries = if let Some((every, partial)) = keep {
+    let entries = if let Some((every, journal)) = keep {
         for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-            // What is in the partial file stays; the rest of a part is lost.
+            // What is in the journal stays; the rest of a part is lost.
             signal_hook::flag::register_conditional_shutdown(signal, 75, Arc::new(AtomicBool::new(true)))
                 .context("cannot handle signals")?;
         }
@@ -168,7 +168,7 @@ pub(crate) fn run_on(
             bar.set_length((parts * of) as u64);
             bar.set_position((done.div_ceil(every) * of + layer) as u64);
         };
-        pool.install(|| run::calibrate_in_parts(&job, every, &partial, &mut told)).map(|sums| sums.entries)
+        pool.install(|| run::calibrate_in_parts(&job, every, &journal, &mut told)).map(|sums| sums.entries)
     } else {
         let mut told = |layer: usize, of: usize| {
             bar.set_length(of as u64);

@@ -210,3 +210,36 @@ impl Coverage {
         some(&self.missing, fate).into_iter().chain(experts).chain(unused).chain(odd).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_those_of_llama_quantize() {
+        let imatrix = Imatrix { datasets: vec!["é".repeat(70), "b".to_owned()], chunks: 7, ..Imatrix::default() };
+        let importance = |file: Option<&str>, imatrix| Importance {
+            imatrix,
+            file: file.map(str::to_owned),
+            uncovered: Uncovered::Warn,
+        };
+        let keys = importance(Some("m.gguf"), imatrix).keys();
+        assert!(keys.iter().map(|(key, _)| key.trim_start_matches("quantize.imatrix.")).eq([
+            "file",
+            "dataset",
+            "entries_count",
+            "chunks_count"
+        ]));
+        // At most 127 bytes, and whole characters.
+        assert_eq!(keys.str("quantize.imatrix.dataset").map(str::len), Some(126));
+        assert_eq!(keys.unsigned("quantize.imatrix.chunks_count"), Some(7));
+        assert_eq!(importance(None, Imatrix::default()).keys().len(), 1);
+    }
+
+    #[test]
+    fn stacks_have_a_weight_for_each_column_of_each_matrix() {
+        assert_eq!(weights_of(&[9, 5]), 5);
+        assert_eq!(weights_of(&[8, 9, 5]), 40);
+        assert_eq!(weights_of(&[5]), 5);
+    }
+}

@@ -22,7 +22,7 @@ pub enum Error {
     Text(#[from] text::Error),
     /// The sums of a run that was interrupted.
     #[error(transparent)]
-    Partial(#[from] imatrix::Error),
+    Journal(#[from] imatrix::Error),
     /// Texts without a whole chunk between them that is not to be left out.
     #[error("the texts have {chunks} whole chunks of {tokens} tokens, and the first {skipped} are left out")]
     TooShort {
@@ -41,7 +41,7 @@ impl Error {
         match self {
             Error::Run(error) => error.kind(),
             Error::Text(error) if error.unsupported() => Kind::Unsupported,
-            Error::Partial(error) => error.kind(),
+            Error::Journal(error) => error.kind(),
             Error::Text(_) | Error::TooShort { .. } => Kind::Bad,
         }
     }
@@ -51,7 +51,7 @@ impl Error {
         match self {
             Error::Run(error) => error.hint(),
             Error::Text(error) => error.hint(),
-            Error::Partial(_) => Some("remove it to begin again".to_owned()),
+            Error::Journal(_) => Some("remove it to begin again".to_owned()),
             Error::TooShort { .. } => Some("give longer texts or a smaller `--ctx`".to_owned()),
         }
     }

@@ -7,21 +7,21 @@ use sha2::{Digest, Sha256};
 use super::calibrate::{Calibration, Error, calibrate};
 use crate::imatrix::{self, Imatrix};
 
-/// [`calibrate`], `every` chunks at a time. After each part the sums so far are written to `partial`, and where that file
+/// [`calibrate`], `every` chunks at a time. After each part the sums so far are written to `journal`, and where that file
 /// stands already and is of the same run, its chunks are not run again. The sums are those of one run, bit for bit.
 ///
-/// `progress` is told the chunks that are done before each part, then as by [`calibrate`] what of the part is. `partial`
+/// `progress` is told the chunks that are done before each part, then as by [`calibrate`] what of the part is. `journal`
 /// stays behind: the caller removes it when the result is safe.
 pub fn calibrate_in_parts(
     job: &Calibration<'_>,
     every: usize,
-    partial: &Path,
+    journal: &Path,
     progress: &mut dyn FnMut(usize, usize, usize),
 ) -> Result<Imatrix, Error> {
     let mark = mark(job);
     let chunk_size = u32::try_from(job.tokens).unwrap_or(u32::MAX);
     let fresh = || Imatrix { datasets: vec![mark.clone()], chunk_size, ..Imatrix::default() };
-    let mut sums = if partial.exists() { Imatrix::read(partial)? } else { fresh() };
+    let mut sums = if journal.exists() { Imatrix::read(journal)? } else { fresh() };
     if sums.datasets != [mark.as_str()] {
         sums = fresh();
     }
@@ -32,9 +32,9 @@ pub fn calibrate_in_parts(
         let ids = &job.ids[done * job.tokens..(done + part) * job.tokens];
         let entries = calibrate(&Calibration { ids, ..*job }, &mut |layer, of| progress(done, layer, of))?;
         let part = Imatrix { chunks: part as u32, chunk_size, entries, datasets: vec![] };
-        let in_file = |problem| imatrix::Error::Bad { path: partial.to_owned(), problem };
+        let in_file = |problem| imatrix::Error::Bad { path: journal.to_owned(), problem };
         sums.merge(&part).map_err(in_file)?;
-        sums.write(partial)?;
+        sums.write(journal)?;
     }
     Ok(sums)
 }

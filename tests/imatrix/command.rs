@@ -52,7 +52,7 @@ fn from_text_to_a_weighed_release() {
     assert_eq!(made["without"], serde_json::json!(["output.weight"]));
     // In parts, one added to while it is made.
     run(&["--chunks", "2", "-o", text(&a), "--threads", "1", "--save-every", "1"]);
-    assert!(!at("a.gguf.partial").exists(), "it is not needed any more");
+    assert!(!at("a.gguf.journal").exists(), "it is not needed any more");
     run(&["--skip-chunks", "2", "--chunks", "3", "-o", text(&b), "--memory", "1M", "--merge", text(&a)]);
     calibrate(&["--merge", text(&b), "-o", text(&merged)]);
     assert!(std::fs::read(&whole).unwrap() == std::fs::read(&merged).unwrap());

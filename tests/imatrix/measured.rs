@@ -127,7 +127,7 @@ fn merged_parts_are_one_run() {
 #[test]
 fn an_interrupted_run_is_taken_up() {
     let dir = tempfile::tempdir().expect("a folder");
-    let partial = dir.path().join("imatrix.gguf.partial");
+    let partial = dir.path().join("imatrix.gguf.journal");
     let checkpoint = Checkpoint::open(&tiny()).expect("a checkpoint");
     let subject = Subject::of(&checkpoint).expect("a program");
     let (model, source, settings) = (&subject.model, checkpoint.source.as_ref(), Settings::default());
@@ -152,7 +152,7 @@ fn an_interrupted_run_is_taken_up() {
     std::fs::write(&partial, "damaged").expect("written");
     let job = Calibration { model, source, ids: &all, tokens: TOKENS, settings, head: false };
     let error = calibrate_in_parts(&job, 2, &partial, &mut |_, _, _| {}).expect_err("no sums").to_string();
-    assert!(error.contains("imatrix.gguf.partial"), "{error}");
+    assert!(error.contains("imatrix.gguf.journal"), "{error}");
 }
 
 #[test]
