@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn rounding_is_to_the_nearest_f32() {
-        for value in [0.0f32, 1.0, 0.1, 1e-20, 3.75e15, 16_777_217.0] {
+        for value in [0.0f32, 1.0, 0.1, 1e-12, 3.75e15, 16_777_217.0] {
             let exact = (f64::from(value) * (1u128 << EXACT_BITS) as f64) as i128;
             let error = (to_f32(exact) - value).abs();
             assert!(error <= f32::EPSILON * value, "{value}: {}", to_f32(exact));

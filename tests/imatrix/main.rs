@@ -2,4 +2,5 @@
 
 mod attacks;
 mod command;
+mod drift;
 mod measured;
