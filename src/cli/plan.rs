@@ -25,8 +25,9 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, out: &Out) -> anyhow::Result<()> {
+    let recipe = recipe(&args.to)?;
     let checkpoint = Checkpoint::open(&args.source.model)?;
-    let job = args.types.job(checkpoint, recipe(&args.to)?, args.weighing.read()?, out)?;
+    let job = args.types.job(checkpoint, recipe, args.weighing.read()?, out)?;
     let output = default_output(&job.checkpoint, &job.recipe);
     let layout = gguf::layout(&output, &job.kv, &job.infos(), args.types.split_max_size)?;
     out.result(|| text(&job, &layout), || json(&job, &layout))

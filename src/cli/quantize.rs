@@ -61,8 +61,9 @@ pub(crate) struct Target {
 }
 
 pub(crate) fn run(args: &Args, out: &Out) -> anyhow::Result<()> {
-    let checkpoint = Checkpoint::open(&args.source.model)?;
+    // What was typed wrong is told before a file is opened.
     let recipe = recipe(&args.to)?;
+    let checkpoint = Checkpoint::open(&args.source.model)?;
     let importance = if args.calibrate.is_empty() {
         args.weighing.read()?
     } else {
