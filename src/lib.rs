@@ -5,9 +5,11 @@
 //! what the plan says. What came out is held against the original by [`verify`].
 
 pub mod checkpoint;
+pub mod imatrix;
 pub mod model;
 pub mod modelfile;
 pub mod plan;
+pub mod provenance;
 pub mod run;
 pub mod text;
 pub mod verify;

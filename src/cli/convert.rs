@@ -41,7 +41,7 @@ pub(crate) fn run(args: &Args, out: &Out) -> anyhow::Result<Status> {
         To::F32 => "f32",
         To::Hf => return to_hf(args, out),
     };
-    let job = args.types.job(&args.source, recipe(mix)?, out)?;
+    let job = args.types.job(Checkpoint::open(&args.source.model)?, recipe(mix)?, None, out)?;
     execute(&job, args.types.split_max_size, &args.target, None, out)
 }
 

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use planish::{checkpoint, plan, run, verify};
+use planish::{checkpoint, imatrix, plan, run, verify};
 use planish_formats::Kind;
 use planish_kernels::Isa;
 
@@ -66,6 +66,8 @@ fn classify(error: &anyhow::Error) -> (Status, Option<String>) {
             .or_else(|| cause.downcast_ref::<plan::Error>().map(|e| (e.kind(), e.hint())))
             .or_else(|| cause.downcast_ref::<verify::Error>().map(|e| (e.kind(), e.hint())))
             .or_else(|| cause.downcast_ref::<run::Error>().map(|e| (e.kind(), e.hint())))
+            .or_else(|| cause.downcast_ref::<imatrix::Error>().map(|e| (e.kind(), e.hint())))
+            .or_else(|| cause.downcast_ref::<run::CalibrateError>().map(|e| (e.kind(), e.hint())))
             .or_else(|| cause.downcast_ref::<checkpoint::Error>().map(|e| (e.kind(), e.hint())))
             .or_else(|| cause.downcast_ref::<plan::RecipeError>().map(|_| (Kind::Bad, None)))
             .or_else(|| cause.downcast_ref::<planish_formats::Error>().map(|e| (e.kind(), e.hint())));

@@ -1,13 +1,18 @@
 //! `planish inspect`: what a checkpoint or GGUF is.
 
+use std::path::PathBuf;
+
 use planish::checkpoint::{Checkpoint, Description, brief, describe};
 use planish_kernels::block::CODECS;
 use serde_json::{Value, json};
 
+use super::exit::UsageError;
+use super::inspect_imatrix;
 use super::options::Source;
 use super::show::{self, Out};
 
-/// Show what a checkpoint or GGUF is: architecture, tensors, types, tokenizer, chat template.
+/// Show what a checkpoint or GGUF is: architecture, tensors, types, tokenizer, chat template; or what an importance matrix
+/// says of each weight.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -21,9 +26,18 @@ pub(crate) struct Args {
     /// Print the chat template.
     #[arg(long)]
     chat_template: bool,
+    /// Write a heat map of an importance matrix.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
 }
 
 pub(crate) fn run(args: &Args, out: &Out) -> anyhow::Result<()> {
+    if let Some(imatrix) = inspect_imatrix::open(&args.source.model)? {
+        return inspect_imatrix::run(&args.source.model, &imatrix, args.html.as_deref(), out);
+    }
+    if args.html.is_some() {
+        return Err(UsageError("--html shows importance matrices, and this is none".to_owned()).into());
+    }
     let checkpoint = Checkpoint::open(&args.source.model)?;
     let about = describe(&checkpoint);
     for problem in &about.problems {

@@ -1,9 +1,11 @@
 //! The command line: one file a command; only `show` prints.
 
+mod calibrate;
 mod convert;
 mod exit;
 mod extras;
 mod inspect;
+mod inspect_imatrix;
 mod options;
 mod plan;
 mod progress;
@@ -37,6 +39,7 @@ enum Command {
     Inspect(inspect::Args),
     Plan(plan::Args),
     Quantize(quantize::Args),
+    Calibrate(calibrate::Args),
     Convert(convert::Args),
     Verify(verify::Args),
     Completions(extras::Completions),
@@ -52,6 +55,7 @@ pub(crate) fn main() -> ExitCode {
             Command::Inspect(args) => inspect::run(&args, &out),
             Command::Plan(args) => plan::run(&args, &out),
             Command::Quantize(args) => return quantize::run(&args, &out),
+            Command::Calibrate(args) => calibrate::run(&args, &out),
             Command::Convert(args) => return convert::run(&args, &out),
             Command::Verify(args) => return verify::run(&args, &out),
             Command::Completions(args) => extras::completions(&args),

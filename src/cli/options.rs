@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use planish::checkpoint::Checkpoint;
-use planish::plan::{self, Job, Overrides, RECIPES, Recipe};
+use planish::plan::{self, Importance, Job, Overrides, RECIPES, Recipe, Uncovered};
 use planish_formats::GgmlType;
 use regex::Regex;
 
@@ -45,9 +45,14 @@ pub(crate) struct Types {
 }
 
 impl Types {
-    /// Opens the model and decides everything; warnings are printed.
-    pub(crate) fn job(&self, source: &Source, recipe: Recipe, out: &Out) -> anyhow::Result<Job> {
-        let checkpoint = Checkpoint::open(&source.model)?;
+    /// Decides everything; warnings are printed.
+    pub(crate) fn job(
+        &self,
+        checkpoint: Checkpoint,
+        recipe: Recipe,
+        importance: Option<Importance>,
+        out: &Out,
+    ) -> anyhow::Result<Job> {
         let overrides = Overrides {
             pure: self.pure,
             leave_output: self.leave_output,
@@ -55,7 +60,7 @@ impl Types {
             embedding: self.embedding_type,
             tensors: self.tensor_type.clone(),
         };
-        let job = Job::new(checkpoint, plan::Request { recipe, overrides, pre: self.pre.clone() })?;
+        let job = Job::new(checkpoint, plan::Request { recipe, overrides, pre: self.pre.clone(), importance })?;
         for warning in &job.warnings {
             out.warning(warning);
         }
@@ -76,6 +81,50 @@ impl Types {
         ]
         .into_iter()
         .find_map(|(name, given)| given.then_some(name))
+    }
+}
+
+/// An importance matrix and its gaps.
+#[derive(clap::Args)]
+pub(crate) struct Weighing {
+    /// Weigh errors by an importance matrix: llama-imatrix's GGUF or .dat, or what `planish calibrate` made.
+    #[arg(long, value_name = "FILE")]
+    imatrix: Option<PathBuf>,
+    /// What to do about tensors and experts that the importance matrix says nothing of.
+    #[arg(long, value_enum, value_name = "POLICY", default_value_t = Gaps::Warn)]
+    uncovered: Gaps,
+}
+
+/// [`Uncovered`] as it is typed.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Gaps {
+    /// Write nothing
+    Error,
+    /// Encode them without, as llama-quantize does, and say so; types that cannot be are an error
+    Warn,
+    /// Let all of their channels count alike
+    Uniform,
+}
+
+impl Weighing {
+    /// What to do about gaps.
+    pub(crate) fn uncovered(&self) -> Uncovered {
+        match self.uncovered {
+            Gaps::Error => Uncovered::Error,
+            Gaps::Warn => Uncovered::Warn,
+            Gaps::Uniform => Uncovered::Uniform,
+        }
+    }
+
+    /// The file that was named.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        self.imatrix.as_deref()
+    }
+
+    /// The matrix, if one was named.
+    pub(crate) fn read(&self) -> anyhow::Result<Option<Importance>> {
+        let file = self.imatrix.as_deref();
+        Ok(file.map(|file| Importance::read(file, self.uncovered())).transpose()?)
     }
 }
 
@@ -106,7 +155,7 @@ fn parse_tensor_type(text: &str) -> Result<(Regex, GgmlType), String> {
 }
 
 /// A size that is more than nothing.
-fn parse_size(text: &str) -> Result<u64, String> {
+pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     let wrong = || format!("{text}: expected a number with M or G, as in 500M or 4G");
     parse_bytes(text).and_then(|size| if size > 0 { Ok(size) } else { Err(wrong()) })
 }

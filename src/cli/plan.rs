@@ -1,12 +1,13 @@
 //! `planish plan`: what `quantize` would do to each tensor.
 
-use planish::plan::{Outline, Why, default_folder, default_output};
+use planish::checkpoint::Checkpoint;
+use planish::plan::{Coverage, Outline, Why, default_folder, default_output};
 use planish::run::buffer_bytes;
 use planish_formats::{Layout, gguf};
 use serde_json::{Value, json};
 
 use super::convert::restoration;
-use super::options::{Source, Types, recipe};
+use super::options::{Source, Types, Weighing, recipe};
 use super::show::{self, Out};
 use super::work::threads;
 
@@ -20,6 +21,8 @@ pub(crate) struct Args {
     to: String,
     #[command(flatten)]
     types: Types,
+    #[command(flatten)]
+    weighing: Weighing,
 }
 
 pub(crate) fn run(args: &Args, out: &Out) -> anyhow::Result<()> {
@@ -28,7 +31,9 @@ pub(crate) fn run(args: &Args, out: &Out) -> anyhow::Result<()> {
         let layout = plan.layout(&default_folder(&plan.checkpoint), args.types.split_max_size)?;
         return out.result(|| text(&plan.outline(), &layout), || json(&plan.outline(), &layout));
     }
-    let job = args.types.job(&args.source, recipe(&args.to)?, out)?;
+    let recipe = recipe(&args.to)?;
+    let checkpoint = Checkpoint::open(&args.source.model)?;
+    let job = args.types.job(checkpoint, recipe, args.weighing.read()?, out)?;
     let output = default_output(&job.checkpoint, &job.recipe);
     let layout = gguf::layout(&output, &job.kv, &job.infos(), args.types.split_max_size)?;
     out.result(|| text(&job.outline(), &layout), || json(&job.outline(), &layout))
@@ -76,14 +81,22 @@ pub(crate) fn summary(outline: &Outline, file_bytes: u64) -> Vec<(&'static str, 
     let types: Vec<String> = (outline.histogram().into_iter())
         .map(|(ty, count, bytes)| format!("{} x {count} ({})", ty.name(), show::bytes(bytes)))
         .collect();
-    vec![
+    let mut rows = vec![
         ("architecture", outline.architecture.to_owned()),
         ("weights", show::count(outline.weights())),
         ("mix", outline.target.to_owned()),
         ("types", types.join(", ")),
         ("source", show::bytes(outline.checkpoint.tensor_bytes())),
         ("release", format!("{} ({:.2} bits a weight)", show::bytes(file_bytes), outline.bits_per_weight())),
-    ]
+    ];
+    if let Some(coverage) = outline.coverage {
+        let without = coverage.missing.len();
+        rows.push((
+            "importance",
+            format!("{} tensors weighed, {without} with nothing known of them", coverage.weighed),
+        ));
+    }
+    rows
 }
 
 fn json(outline: &Outline, layout: &Layout) -> Value {
@@ -97,6 +110,7 @@ fn json(outline: &Outline, layout: &Layout) -> Value {
                 "wanted": tensor.choice.wanted.name(),
                 "fallback": matches!(tensor.choice.why, Why::Fallback { .. }),
                 "why": why(&tensor.choice.why),
+                "weighed": tensor.importance.is_some(),
                 "bytes": tensor.bytes,
             })
         })
@@ -107,6 +121,19 @@ fn json(outline: &Outline, layout: &Layout) -> Value {
     value["buffer_bytes"] = buffer_bytes(outline.tensors, threads(None)).into();
     value["tensors"] = tensors.into();
     value
+}
+
+fn coverage(coverage: &Coverage) -> Value {
+    let unseen = (coverage.unseen.iter())
+        .map(|(name, unseen, of)| json!({"tensor": name, "experts_without_tokens": unseen, "experts": of}))
+        .collect::<Vec<_>>();
+    json!({
+        "weighed": coverage.weighed,
+        "missing": coverage.missing,
+        "unseen": unseen,
+        "unused": coverage.unused,
+        "odd": coverage.odd,
+    })
 }
 
 /// The fields that `plan` and `quantize` share.
@@ -120,6 +147,7 @@ pub(crate) fn summary_json(outline: &Outline) -> Value {
         "source_bytes": outline.checkpoint.tensor_bytes(),
         "tensor_bytes": outline.tensor_bytes(),
         "bits_per_weight": outline.bits_per_weight(),
+        "importance": outline.coverage.map(coverage),
         "warnings": outline.warnings,
     })
 }

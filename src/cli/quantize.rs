@@ -4,16 +4,18 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use planish::checkpoint::Checkpoint;
-use planish::plan::{self, Job};
+use planish::imatrix::Imatrix;
+use planish::plan::{self, Importance, Job};
+use planish::provenance::{self, Ingredients};
 use planish::verify::report::Verdict;
 use planish::{modelfile, run};
 use planish_formats::gguf;
 
 use super::exit::{Status, UsageError};
-use super::options::{Source, Types, recipe};
+use super::options::{Source, Types, Weighing, recipe};
 use super::show::Out;
 use super::work::{perform, tell, threads};
-use super::{signals, verify};
+use super::{calibrate, signals, verify};
 
 /// Write a quantized GGUF of a checkpoint.
 #[derive(clap::Args)]
@@ -26,6 +28,13 @@ pub(crate) struct Args {
     #[command(flatten)]
     types: Types,
     #[command(flatten)]
+    weighing: Weighing,
+    #[command(flatten)]
+    calibration: Calibration,
+    /// Write where the release came from into it: version, mix, and the SHA-256 of every file that was read.
+    #[arg(long)]
+    provenance: bool,
+    #[command(flatten)]
     target: Target,
     /// Verify the result on this text before it gets its name; a failed gate leaves nothing. Repeatable.
     #[arg(long, value_name = "TEXT")]
@@ -34,6 +43,28 @@ pub(crate) struct Args {
     scoring: verify::Scoring,
     #[command(flatten)]
     gates: verify::Gates,
+}
+
+/// An importance matrix made on the way.
+#[derive(clap::Args)]
+struct Calibration {
+    /// Weigh errors by what matters for this text: `planish calibrate` and `quantize` in one. Repeatable.
+    #[arg(long = "calibrate", value_name = "TEXT", conflicts_with = "imatrix")]
+    texts: Vec<PathBuf>,
+    /// Use so many chunks of these texts at most.
+    #[arg(long, value_name = "N", requires = "texts", value_parser = clap::value_parser!(u32).range(1..))]
+    calibrate_chunks: Option<u32>,
+    /// Tokens of such a chunk.
+    #[arg(long, value_name = "TOKENS", default_value_t = 512, value_parser = clap::value_parser!(u32).range(4..))]
+    calibrate_ctx: u32,
+}
+
+impl Calibration {
+    /// Runs the model of `checkpoint` over the texts.
+    fn run(&self, checkpoint: &Checkpoint, asked: Option<u16>) -> anyhow::Result<Imatrix> {
+        let cutting = calibrate::Cutting::new(self.calibrate_ctx, self.calibrate_chunks);
+        Ok(calibrate::run_on(checkpoint, &self.texts, &cutting, asked, None)?.imatrix)
+    }
 }
 
 /// Where the result goes and how it is made.
@@ -61,7 +92,24 @@ pub(crate) fn run(args: &Args, out: &Out) -> anyhow::Result<Status> {
     let proof = (!args.verify.is_empty())
         .then(|| verify::Job::new(&args.verify, &args.scoring, &args.gates, threads(args.target.threads)))
         .transpose()?;
-    let job = args.types.job(&args.source, recipe(&args.to)?, out)?;
+    // What was typed wrong is told before a file is opened.
+    let recipe = recipe(&args.to)?;
+    let checkpoint = Checkpoint::open(&args.source.model)?;
+    let importance = if args.calibration.texts.is_empty() {
+        args.weighing.read()?
+    } else {
+        let output = args.target.output.clone().unwrap_or_else(|| plan::default_output(&checkpoint, &recipe));
+        if output.exists() && !args.target.force {
+            return Err(run::Error::Exists { path: output }.into());
+        }
+        let imatrix = args.calibration.run(&checkpoint, args.target.threads)?;
+        Some(Importance { imatrix, file: None, uncovered: args.weighing.uncovered() })
+    };
+    let mut job = args.types.job(checkpoint, recipe, importance, out)?;
+    if args.provenance {
+        let ingredients = Ingredients { imatrix: args.weighing.file(), texts: &args.calibration.texts };
+        job.kv.extend(provenance::keys(&job, &ingredients)?);
+    }
     execute(&job, args.types.split_max_size, &args.target, proof.as_ref(), out)
 }
 

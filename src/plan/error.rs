@@ -26,6 +26,29 @@ pub enum Error {
     /// A tensor that the architecture needs.
     #[error(transparent)]
     Weights(#[from] crate::run::Error),
+    /// An importance matrix.
+    #[error(transparent)]
+    Importance(#[from] crate::imatrix::Error),
+    /// An entry that is not for this tensor's rows.
+    #[error("tensor {tensor}: its importance has {found} weights, expected {expected}, one a column of each matrix")]
+    ImportanceSize {
+        /// The tensor.
+        tensor: String,
+        /// Weights found.
+        found: usize,
+        /// Weights that its shape takes.
+        expected: usize,
+    },
+    /// Tensors that the importance matrix says nothing of.
+    #[error(
+        "the importance matrix has nothing for {} of the tensors, {} first",
+        tensors.len(),
+        tensors.first().map_or("", String::as_str)
+    )]
+    Uncovered {
+        /// Their names.
+        tensors: Vec<String>,
+    },
     /// A GGUF that does not say what it is.
     #[error("the GGUF has no key general.architecture")]
     NoArchitecture,
@@ -69,7 +92,10 @@ impl Error {
             | Error::Recipe(_)
             | Error::NoArchitecture
             | Error::NoEmbedding
+            | Error::ImportanceSize { .. }
+            | Error::Uncovered { .. }
             | Error::DoesNotFit { .. } => Kind::Bad,
+            Error::Importance(error) => error.kind(),
             Error::Weights(error) => error.kind(),
             Error::NotAFolder | Error::NotAGguf | Error::NoEncoder { .. } => Kind::Unsupported,
         }
@@ -83,7 +109,14 @@ impl Error {
             Error::Text(error) => error.hint(),
             Error::Weights(error) => error.hint(),
             Error::Recipe(RecipeError::NeedsImportance { .. }) => {
-                Some("choose a mix that works without an importance matrix, such as q2_k or q3_k_m".to_owned())
+                let hint = "give an importance matrix with `--imatrix FILE` or have one made with `--calibrate TEXT`, or choose a \
+                            mix that works without, such as q2_k or q3_k_m";
+                Some(hint.to_owned())
+            }
+            Error::Importance(error) => error.hint(),
+            Error::ImportanceSize { .. } => Some("it was made of another model".to_owned()),
+            Error::Uncovered { .. } => {
+                Some("`--uncovered uniform` encodes them as if all of their channels counted alike".to_owned())
             }
             Error::NoEncoder { .. } => Some("`planish inspect --types` lists the types that can be written".to_owned()),
             Error::DoesNotFit { .. } => Some("name a type of smaller blocks for it with `--tensor-type`".to_owned()),

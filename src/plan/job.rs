@@ -6,8 +6,10 @@ use planish_formats::gguf::Kv;
 use planish_formats::{Dtype, GgmlType, Info, Storage};
 use planish_kernels::block;
 
+use super::importance::weigh;
 use super::{
-    Candidate, Choice, Error, Facts, Outline, Overrides, Recipe, Result, Why, choose, output_order, require_importance,
+    Candidate, Choice, Coverage, Error, Facts, Importance, Outline, Overrides, Recipe, Result, Why, choose,
+    output_order,
 };
 use crate::checkpoint::{About, Card, Checkpoint};
 use crate::model::{self, Gather};
@@ -22,6 +24,8 @@ pub struct Request {
     pub overrides: Overrides,
     /// `tokenizer.ggml.pre`, set by hand.
     pub pre: Option<String>,
+    /// What the encoders weigh errors by.
+    pub importance: Option<Importance>,
 }
 
 /// One tensor of the release.
@@ -38,6 +42,8 @@ pub struct Planned {
     pub choice: Choice,
     /// Size in the release.
     pub bytes: u64,
+    /// How much each column counts, `[matrices, in]`, where that is known and the type makes use of it.
+    pub importance: Option<Vec<f32>>,
 }
 
 impl Planned {
@@ -66,6 +72,8 @@ pub struct Job {
     pub tensors: Vec<Planned>,
     /// Texts at which generation stops.
     pub stop: Vec<String>,
+    /// What of the release the importance matrix covers, if one was given.
+    pub coverage: Option<Coverage>,
     /// What a person should know before starting.
     pub warnings: Vec<String>,
 }
@@ -96,7 +104,7 @@ impl Job {
             About::HuggingFace { .. } => from_hugging_face(&checkpoint, request.pre.as_deref())?,
             About::Gguf(kv) => from_gguf(&checkpoint, kv)?,
         };
-        let Request { recipe, overrides, .. } = request;
+        let Request { recipe, overrides, importance, .. } = request;
         let names: Vec<&str> = release.tensors.iter().map(|part| part.name.as_str()).collect();
         let order = output_order(&names);
         let mut parts: Vec<Option<Part>> = release.tensors.into_iter().map(Some).collect();
@@ -106,12 +114,12 @@ impl Job {
             .iter()
             .map(|part| Candidate { name: part.name.clone(), shape: part.shape.clone(), storage: part.kept })
             .collect();
-        let facts = facts(&release.architecture, &release.kv);
+        let facts = Facts { importance: importance.is_some(), ..facts(&release.architecture, &release.kv) };
         let choices = choose(&recipe, &overrides, &facts, &candidates)?;
-        require_importance(&recipe, &facts, &candidates, &choices)?;
+        let (weights, coverage) = weigh(importance.as_ref(), &recipe, &candidates, &choices)?;
 
         let mut tensors = Vec::with_capacity(parts.len());
-        for (part, choice) in parts.into_iter().zip(choices) {
+        for ((part, choice), importance) in parts.into_iter().zip(choices).zip(weights) {
             let storage = choice.ty.storage();
             let bytes = storage.bytes(&part.shape).ok_or_else(|| Error::DoesNotFit {
                 tensor: part.name.clone(),
@@ -122,15 +130,19 @@ impl Job {
                 return Err(Error::NoEncoder { tensor: part.name, ty: choice.ty.name() });
             }
             let Part { name, shape, gather, source, .. } = part;
-            tensors.push(Planned { name, shape, gather, source, choice, bytes: bytes as u64 });
+            tensors.push(Planned { name, shape, gather, source, choice, bytes: bytes as u64, importance });
         }
         release.kv.set("general.file_type", recipe.file_type);
         if tensors.iter().any(|t| matches!(t.choice.ty.storage(), Storage::Blocks(_))) {
             release.kv.set("general.quantization_version", 2u32);
         }
-        let Release { architecture, kv, stop, mut warnings, .. } = release;
+        let Release { architecture, mut kv, stop, mut warnings, .. } = release;
         warnings.extend(fallback_warning(&tensors));
-        Ok(Job { checkpoint, architecture, recipe, kv, tensors, stop, warnings })
+        if let Some((importance, coverage)) = importance.as_ref().zip(coverage.as_ref()) {
+            kv.extend(importance.keys());
+            warnings.extend(coverage.warnings(importance.uncovered));
+        }
+        Ok(Job { checkpoint, architecture, recipe, kv, tensors, stop, coverage, warnings })
     }
 
     /// Tensors as the container is told of them.
@@ -146,6 +158,7 @@ impl Job {
             target: &self.recipe.name,
             file_type: Some(self.recipe.file_type),
             tensors: &self.tensors,
+            coverage: self.coverage.as_ref(),
             warnings: &self.warnings,
         }
     }

@@ -2,6 +2,7 @@
 
 mod error;
 mod fallback;
+mod importance;
 mod job;
 mod mix;
 mod outline;
@@ -13,6 +14,7 @@ mod restore;
 
 pub use error::{Error, Result};
 pub use fallback::{fallback, fit};
+pub use importance::{Coverage, Importance, Uncovered};
 pub use job::{Job, Planned, Request, default_output};
 pub use mix::{Candidate, Choice, Facts, Overrides, Why, choose, needs_importance, output_order, require_importance};
 pub use outline::Outline;

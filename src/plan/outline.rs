@@ -2,7 +2,7 @@
 
 use planish_formats::GgmlType;
 
-use super::Planned;
+use super::{Coverage, Planned};
 use crate::checkpoint::Checkpoint;
 
 /// A plan as reports see it.
@@ -18,6 +18,8 @@ pub struct Outline<'a> {
     pub file_type: Option<u32>,
     /// The result's tensors, in file order.
     pub tensors: &'a [Planned],
+    /// What an importance matrix said of them, if there is one.
+    pub coverage: Option<&'a Coverage>,
     /// What a person should know before starting.
     pub warnings: &'a [String],
 }

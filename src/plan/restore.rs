@@ -86,6 +86,7 @@ impl Restoration {
             target: "hf",
             file_type: None,
             tensors: &self.tensors,
+            coverage: None,
             warnings: &self.warnings,
         }
     }
@@ -155,7 +156,7 @@ fn planned(source: &dyn Source, tensor: model::Tensor, main: GgmlType) -> Result
     let unfit = || Error::DoesNotFit { tensor: name.clone(), shape: shape.clone(), ty: ty.name() };
     let bytes = ty.storage().bytes(&shape).ok_or_else(unfit)? as u64;
     let choice = Choice { ty, wanted: ty, why: Why::Rule(why) };
-    Ok(Planned { name, shape, gather, source: stored, choice, bytes })
+    Ok(Planned { name, shape, gather, source: stored, choice, bytes, importance: None })
 }
 
 /// Whether every weight is one of the type `ty`. Most tensors that are not show it in their first row.

@@ -151,7 +151,7 @@ impl Worker<'_> {
                 self.check_finite(planned, weight, band)?;
             }
             let codec = block::codec(storage.name()).ok_or_else(not_weights)?;
-            codec.encode(self.run.isa, &self.rows, weight.cols, None, &mut self.out);
+            self.encode(codec, planned, weight.cols, band.rows.start);
             if large {
                 self.check_range(codec, planned, weight, band)?;
             }
@@ -159,6 +159,26 @@ impl Worker<'_> {
         }
         (self.run.progress)((band.rows.len() * weight.cols) as u64);
         Ok(())
+    }
+
+    /// Encodes the rows, the first of which is row `first` of the tensor, each weighed as its matrix is.
+    fn encode(&mut self, codec: &dyn block::Codec, planned: &Planned, cols: usize, first: usize) {
+        let Some(importance) = &planned.importance else {
+            codec.encode(self.run.isa, &self.rows, cols, None, &mut self.out);
+            return;
+        };
+        // Rows of one matrix.
+        let height = planned.shape.iter().rev().nth(1).copied().unwrap_or(1).max(1);
+        let row_bytes = cols / codec.block_len() * codec.block_bytes();
+        let (mut rows, mut out, mut row) = (&self.rows[..], &mut self.out[..], first);
+        while !rows.is_empty() {
+            let count = (height - row % height).min(rows.len() / cols);
+            let (these, rest) = rows.split_at(count * cols);
+            let (bytes, left) = out.split_at_mut(count * row_bytes);
+            let weights = importance.chunks(cols).cycle().nth(row / height);
+            codec.encode(self.run.isa, these, cols, weights, bytes);
+            (rows, out, row) = (rest, left, row + count);
+        }
     }
 
     /// Weights that are copied are looked at all the same, as f32 in pieces.

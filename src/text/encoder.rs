@@ -51,8 +51,13 @@ impl Encoder {
         Ok(Encoder { tokenizer: run(path, restored.json.to_string().as_bytes())?, bos: restored.bos })
     }
 
+    /// Takes the markup of special tokens for text from now on, or again for those tokens.
+    pub fn parse_special(&mut self, yes: bool) {
+        self.tokenizer.set_encode_special_tokens(!yes);
+    }
+
     /// The ids of `text` alone, without what stands around a text. Markup of special tokens is taken for those
-    /// tokens.
+    /// tokens unless [`Encoder::parse_special`] was told otherwise.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, Error> {
         let encoding = self.tokenizer.encode_fast(text, false).map_err(|why| failed(&why))?;
         Ok(encoding.get_ids().to_vec())

@@ -9,3 +9,4 @@ mod listings;
 mod live;
 mod made;
 mod stock;
+mod weighed;

@@ -10,7 +10,7 @@ use crate::llama::{Oracle, QuantizeOptions, oracle};
 use crate::release::{job, release, write};
 
 /// Names, types and bytes of all tensors are the same, in the same order.
-fn same_tensors(ours: &Path, theirs: &Path, mix: &str) {
+pub(crate) fn same_tensors(ours: &Path, theirs: &Path, mix: &str) {
     let (ours, theirs) = (open(ours).unwrap(), open(theirs).unwrap());
     assert_eq!(ours.infos(), theirs.infos(), "{mix}: names, shapes or types");
     for info in ours.infos() {

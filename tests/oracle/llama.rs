@@ -7,6 +7,7 @@
 #![allow(unsafe_code)]
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
 
+use std::collections::BTreeMap;
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -56,7 +57,17 @@ struct QuantizeParams {
     pure_: bool,
     keep_split: bool,
     dry_run: bool,
-    after: [u64; 29],
+    /// A list that ends with a null name.
+    imatrix: *const ImportanceData,
+    after: [u64; 28],
+}
+
+/// `llama_model_imatrix_data`.
+#[repr(C)]
+struct ImportanceData {
+    name: *const c_char,
+    data: *const f32,
+    size: usize,
 }
 
 #[repr(C)]
@@ -201,11 +212,32 @@ impl Oracle {
         threads: i32,
         options: QuantizeOptions,
     ) -> Result<(), String> {
+        self.quantize_weighed(from, to, ftype, threads, options, None)
+    }
+
+    /// [`Oracle::quantize`] with importance: for a tensor's name one weight a column of each of its matrices.
+    pub fn quantize_weighed(
+        &self,
+        from: &Path,
+        to: &Path,
+        ftype: i32,
+        threads: i32,
+        options: QuantizeOptions,
+        importance: Option<&BTreeMap<String, Vec<f32>>>,
+    ) -> Result<(), String> {
         let (from_c, to_c) = (c_path(from), c_path(to));
-        // SAFETY: the strings and the params live through the call.
+        let names = importance.into_iter().flatten().map(|(name, _)| CString::new(name.as_str()).expect("a name"));
+        let names: Vec<CString> = names.collect();
+        let rows = importance.into_iter().flatten().zip(&names);
+        let mut rows: Vec<ImportanceData> = rows
+            .map(|((_, data), name)| ImportanceData { name: name.as_ptr(), data: data.as_ptr(), size: data.len() })
+            .collect();
+        rows.push(ImportanceData { name: std::ptr::null(), data: std::ptr::null(), size: 0 });
+        // SAFETY: the strings, the lists and the params live through the call.
         let code = unsafe {
             let mut params = (self.functions.llama_model_quantize_default_params)();
             params.nthread = threads;
+            params.imatrix = if importance.is_some() { rows.as_ptr() } else { std::ptr::null() };
             params.ftype = ftype;
             params.pure_ = options.pure;
             params.quantize_output_tensor = !options.leave_output;
@@ -326,6 +358,16 @@ impl Model {
         let mut context = Context::new(self, tokens.len());
         context.decode(tokens, 0, true);
         (0..tokens.len()).map(|i| context.logits(i as i32).to_vec()).collect()
+    }
+
+    /// Runs sequences of equal length, one after another, and throws the results away. `logits`: makes them for every token,
+    /// as llama-imatrix does, else for the last alone.
+    pub fn run_chunks(&self, chunks: &[Vec<i32>], logits: bool) {
+        let mut context = Context::new(self, chunks.first().map_or(0, Vec::len));
+        for chunk in chunks {
+            context.clear();
+            context.decode(chunk, 0, logits);
+        }
     }
 
     /// For each of `chunks`, equally long, decoded by itself: the logits after every token from `from` on.

@@ -3,6 +3,7 @@
 mod drift;
 mod files;
 mod generation;
+mod importance;
 #[path = "../support/installed.rs"]
 mod installed;
 mod keys;

@@ -5,14 +5,20 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use planish::checkpoint::Checkpoint;
-use planish::plan::{self, Job, Overrides, Recipe, Request};
+use planish::plan::{self, Importance, Job, Overrides, Recipe, Request};
 use planish::run::{self, Run};
 use planish_formats::gguf;
 use planish_kernels::Isa;
 
 /// The job of giving `model` these types.
 pub fn job(model: &Path, recipe: Recipe) -> Result<Job, plan::Error> {
-    let request = Request { recipe, overrides: Overrides::default(), pre: None };
+    let request = Request { recipe, overrides: Overrides::default(), pre: None, importance: None };
+    Job::new(Checkpoint::open(model)?, request)
+}
+
+/// The same, weighed.
+pub fn weighed(model: &Path, recipe: Recipe, importance: Importance) -> Result<Job, plan::Error> {
+    let request = Request { recipe, overrides: Overrides::default(), pre: None, importance: Some(importance) };
     Job::new(Checkpoint::open(model)?, request)
 }
 

@@ -17,6 +17,7 @@ mod head;
 mod matmul;
 mod norm;
 mod rope;
+mod squares;
 #[cfg(test)]
 mod testing;
 
@@ -29,6 +30,7 @@ pub use head::{Drift, Likelihood};
 pub use matmul::{Precision, Weight, matmul};
 pub use norm::{layer_norm, rms_norm};
 pub use rope::{Rotation, Turns, rope};
+pub use squares::sum_squares;
 
 /// Writes a function whose body is compiled once for each instruction set, with the same arithmetic in each: the
 /// compiler vectorises it, and never contracts or reorders floating point.

@@ -15,6 +15,14 @@ pub enum Error {
     /// The hidden states' temporary file.
     #[error("the temporary file of hidden states")]
     Spill(#[source] std::io::Error),
+    /// A value that has no sum of squares.
+    #[error("what flows into {tensor} is not finite, or too large, in channel {channel}")]
+    Activation {
+        /// A weight that reads it.
+        tensor: String,
+        /// The first such channel.
+        channel: usize,
+    },
     /// More than can be addressed.
     #[error("{rows} tokens with {width} elements each are too many")]
     TooMany {
@@ -77,9 +85,11 @@ impl Error {
         match self {
             Error::Weight(error) => error.kind(),
             Error::Spill(_) => Kind::Io,
-            Error::Token { .. } | Error::Sequences { .. } | Error::Positions { .. } | Error::TooMany { .. } => {
-                Kind::Bad
-            }
+            Error::Activation { .. }
+            | Error::Token { .. }
+            | Error::Sequences { .. }
+            | Error::Positions { .. }
+            | Error::TooMany { .. } => Kind::Bad,
             Error::ValueHeads { .. } | Error::NoEmbedding | Error::NoHead => Kind::Unsupported,
         }
     }
@@ -93,6 +103,7 @@ impl Error {
             }
             Error::Positions { rows, .. } => Some(format!("`--ctx {rows}` at most")),
             Error::Token { .. } => Some("the tokenizer belongs to another model".to_owned()),
+            Error::Activation { .. } => Some("a weight or a scale is far out of range".to_owned()),
             Error::TooMany { .. }
             | Error::Sequences { .. }
             | Error::ValueHeads { .. }

@@ -7,8 +7,8 @@ use rayon::prelude::*;
 
 use super::buffers::Buffers;
 use super::weights::{Loaded, read};
-use super::{Result, Settings};
-use crate::model::{Activation, Carry, Frequencies, Index, Mask, NormKind, Op, Turn, Value};
+use super::{Result, Settings, Tap};
+use crate::model::{Activation, Carry, Frequencies, Index, Layer, Mask, NormKind, Op, Turn, Value};
 
 /// Whole sequences that run together.
 pub(super) struct Group<'a> {
@@ -19,22 +19,29 @@ pub(super) struct Group<'a> {
     pub rows: usize,
 }
 
-/// Runs `ops` and gives back the value that `results` name as the hidden state.
+/// Runs `ops` of `layer` and gives back the value that its results name as the hidden state. `tap` is shown every value
+/// that a linear one of the ops reads.
 #[allow(clippy::too_many_arguments)]
 pub(super) fn run(
     settings: &Settings,
     buffers: &mut Buffers,
     ops: &[Op],
-    results: &[(Carry, Value)],
+    layer: &Layer,
     weights: &[Loaded<'_>],
     group: &Group<'_>,
     hidden: Vec<f32>,
     turns: impl Fn(&Arc<Frequencies>) -> Option<Arc<Turns>>,
+    mut tap: Option<&mut dyn Tap>,
 ) -> Result<Option<Vec<f32>>> {
-    let wanted = results.iter().find(|(carry, _)| *carry == Carry::Hidden).map(|(_, value)| *value);
+    let wanted = layer.results.iter().find(|(carry, _)| *carry == Carry::Hidden).map(|(_, value)| *value);
     let mut values = Values { made: Vec::with_capacity(ops.len()), last: last_uses(ops, wanted), hidden, buffers };
     for (at, (op, weights)) in ops.iter().zip(weights).enumerate() {
         let value = step(settings, &mut values, at, op, weights, group, &turns)?;
+        if let Some(tap) = &mut tap
+            && let Some((read, _)) = ops.iter().filter_map(Op::reads).find(|(read, _)| read.index() == at)
+        {
+            tap.value(layer, read, &value)?;
+        }
         values.made.push(Some(value));
         values.release(at);
     }

@@ -23,7 +23,7 @@ use planish_formats::Source;
 use planish_kernels::Isa;
 use planish_kernels::cpu::{Precision, Turns};
 
-use crate::model::{Carry, Frequencies, Index, Layer, Model, Objective, Op};
+use crate::model::{Carry, Frequencies, Index, Layer, Model, Objective, Op, Value};
 use buffers::Buffers;
 use layer::Group;
 use weights::Loaded;
@@ -48,6 +48,12 @@ impl Default for Settings {
     fn default() -> Self {
         Settings { isa: Isa::detected(), precision: Precision::F32, activations: Activations::Exact, memory: 1 << 30 }
     }
+}
+
+/// Looks at the values that linear layers read.
+pub trait Tap {
+    /// `x` is what `value` of `layer` is for some whole sequences, `[rows, width]`. Sequences come in order.
+    fn value(&mut self, layer: &Layer, value: Value, x: &[f32]) -> Result<()>;
 }
 
 /// A program on its way through its layers.
@@ -107,6 +113,11 @@ impl<'a> Executor<'a> {
 
     /// Runs the next layer over all sequences; `None` after the last.
     pub fn step(&mut self) -> Result<Option<&'a Layer>> {
+        self.step_with(None)
+    }
+
+    /// [`Executor::step`], with somebody looking on.
+    pub fn step_with(&mut self, mut tap: Option<&mut dyn Tap>) -> Result<Option<&'a Layer>> {
         if self.next >= self.steps() {
             return Ok(None);
         }
@@ -120,7 +131,11 @@ impl<'a> Executor<'a> {
             if self.next > 0 {
                 self.hidden.read(rows.start, &mut hidden)?;
             }
-            let result = self.run(&layer.ops, layer, &weights, &group, hidden)?;
+            let tap: Option<&mut dyn Tap> = match &mut tap {
+                Some(tap) => Some(&mut **tap),
+                None => None,
+            };
+            let result = self.run(&layer.ops, layer, &weights, &group, hidden, tap)?;
             if let Some(hidden) = result {
                 self.hidden.write(rows.start, &hidden)?;
                 self.buffers.give(hidden);
@@ -151,8 +166,30 @@ impl<'a> Executor<'a> {
         // Rows of the head are tokens of their own: it has no op that looks at others.
         let group = Group { ids: &[], tokens: 1, rows: rows.len() };
         let until = Layer { results: vec![(Carry::Hidden, *x)], ..layer.clone() };
-        let x = self.run(ops, &until, &weights, &group, hidden)?.ok_or(Error::NoHead)?;
+        let x = self.run(ops, &until, &weights, &group, hidden, None)?.ok_or(Error::NoHead)?;
         Ok(Some(Head::new(self.settings, self.source, x, w, bias.as_ref())?))
+    }
+
+    /// Shows `tap` what the head reads for every token, once every step was made. Makes no logits.
+    pub fn tap_head(&mut self, tap: &mut dyn Tap) -> Result<()> {
+        let Some(layer) = self.layers.last().copied() else { return Ok(()) };
+        if self.next < self.steps() || self.objective == Objective::Hidden {
+            return Ok(());
+        }
+        let Some((Op::Linear { x, .. }, ops)) = layer.ops.split_last() else { return Err(Error::NoHead) };
+        let weights = Loaded::layer(self.settings.isa, self.source, ops)?;
+        let until = Layer { results: vec![(Carry::Hidden, *x)], ..layer.clone() };
+        let sequences = (ROWS / self.tokens).max(1);
+        for first in (0..self.ids.len()).step_by(sequences * self.tokens) {
+            let rows = first..self.ids.len().min(first + sequences * self.tokens);
+            let group = Group { ids: &self.ids[rows.clone()], tokens: self.tokens, rows: rows.len() };
+            let mut hidden = self.buffers.take(rows.len() * self.width);
+            self.hidden.read(rows.start, &mut hidden)?;
+            let read = self.run(ops, &until, &weights, &group, hidden, None)?.ok_or(Error::NoHead)?;
+            tap.value(layer, *x, &read)?;
+            self.buffers.give(read);
+        }
+        Ok(())
     }
 
     fn run(
@@ -162,6 +199,7 @@ impl<'a> Executor<'a> {
         weights: &[Loaded<'_>],
         group: &Group<'_>,
         hidden: Vec<f32>,
+        tap: Option<&mut dyn Tap>,
     ) -> Result<Option<Vec<f32>>> {
         for op in ops {
             self.turns_of(op);
@@ -169,7 +207,7 @@ impl<'a> Executor<'a> {
         let turns = |table: &Arc<Frequencies>| {
             self.turns.iter().find(|(other, _)| Arc::ptr_eq(table, other)).map(|(_, turns)| turns.clone())
         };
-        layer::run(&self.settings, &mut self.buffers, ops, &layer.results, weights, group, hidden, turns)
+        layer::run(&self.settings, &mut self.buffers, ops, layer, weights, group, hidden, turns, tap)
     }
 
     /// Makes the sines of a rope once for all layers.

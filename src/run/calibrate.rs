@@ -1,0 +1,127 @@
+//! Running a model over texts to see which input channels of its weights matter.
+
+use std::collections::BTreeMap;
+
+use planish_formats::{Kind, Source};
+
+use super::executor::{self, Executor, Settings};
+use super::stats::Squares;
+use crate::imatrix::{self, Entry};
+use crate::model::Model;
+use crate::text::{self, Encoder};
+
+/// What can go wrong while a model is calibrated.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The run itself.
+    #[error(transparent)]
+    Run(#[from] executor::Error),
+    /// The tokenizer.
+    #[error(transparent)]
+    Text(#[from] text::Error),
+    /// The sums of a run that was interrupted.
+    #[error(transparent)]
+    Journal(#[from] imatrix::Error),
+    /// Texts without a whole chunk between them that is not to be left out.
+    #[error("the texts have {chunks} whole chunks of {tokens} tokens, and the first {skipped} are left out")]
+    TooShort {
+        /// Whole chunks in all texts.
+        chunks: usize,
+        /// Tokens a chunk.
+        tokens: usize,
+        /// Chunks that are not wanted.
+        skipped: usize,
+    },
+}
+
+impl Error {
+    /// Whose fault it is.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Error::Run(error) => error.kind(),
+            Error::Text(error) if error.unsupported() => Kind::Unsupported,
+            Error::Journal(error) => error.kind(),
+            Error::Text(_) | Error::TooShort { .. } => Kind::Bad,
+        }
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Error::Run(error) => error.hint(),
+            Error::Text(error) => error.hint(),
+            Error::Journal(_) => Some("remove it to begin again".to_owned()),
+            Error::TooShort { .. } => Some("give longer texts or a smaller `--ctx`".to_owned()),
+        }
+    }
+}
+
+/// How texts are cut.
+#[derive(Clone, Copy, Debug)]
+pub struct Chunks {
+    /// Tokens a chunk.
+    pub tokens: usize,
+    /// How many whole chunks, counted over all texts, are left out.
+    pub skip: usize,
+    /// How many are taken after that at most.
+    pub limit: usize,
+}
+
+impl Chunks {
+    /// The ids of the chunks, one after another. As llama-imatrix cuts: BOS stands before a text where the vocabulary
+    /// adds one, and takes the place of the first token of each chunk; what fills no chunk is left out.
+    pub fn cut(&self, encoder: &Encoder, texts: &[String]) -> Result<Vec<u32>, Error> {
+        let (mut ids, mut chunks) = (vec![], 0);
+        for text in texts {
+            let text = encoder.bos.into_iter().chain(encoder.encode(text)?).collect::<Vec<u32>>();
+            for chunk in text.chunks_exact(self.tokens.max(1)) {
+                if chunks >= self.skip && chunks - self.skip < self.limit {
+                    let start = ids.len();
+                    ids.extend_from_slice(chunk);
+                    ids[start] = encoder.bos.unwrap_or(ids[start]);
+                }
+                chunks += 1;
+            }
+        }
+        if ids.is_empty() {
+            return Err(Error::TooShort { chunks, tokens: self.tokens, skipped: self.skip });
+        }
+        Ok(ids)
+    }
+}
+
+/// A model and what it is run on.
+pub struct Calibration<'a> {
+    /// The program over the names of `source`.
+    pub model: &'a Model,
+    /// Its weights.
+    pub source: &'a dyn Source,
+    /// Whole chunks, one after another.
+    pub ids: &'a [u32],
+    /// Tokens a chunk.
+    pub tokens: usize,
+    /// How the model is run.
+    pub settings: Settings,
+    /// Whether the head is looked at too. A head that is the embedding never is.
+    pub head: bool,
+}
+
+/// Runs the model over all chunks, layer by layer. `progress` is told the layers that are done, and of how many.
+pub fn calibrate(
+    job: &Calibration<'_>,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<BTreeMap<String, Entry>, Error> {
+    let mut executor = Executor::new(job.model, job.source, job.ids, job.tokens, job.settings)?;
+    let mut squares = Squares::new(job.settings.isa, job.tokens);
+    let steps = executor.steps();
+    let mut done = 0;
+    while executor.step_with(Some(&mut squares))?.is_some() {
+        done += 1;
+        progress(done, steps);
+    }
+    if job.head {
+        executor.tap_head(&mut squares)?;
+    }
+    Ok(squares.entries())
+}

@@ -1,0 +1,98 @@
+//! What calibration keeps of the values that flow through a model: sums of squares by channel.
+//!
+//! Statistics belong to values: weights that read one value share them. The sum over one sequence is made in f64, in the
+//! order of its tokens; then it is rounded to a multiple of 2^-72, and from there on addition is exact. So the result
+//! does not depend on how sequences are grouped, or on which run they were part of.
+
+use std::collections::BTreeMap;
+
+use planish_kernels::Isa;
+use planish_kernels::cpu::sum_squares;
+
+use super::executor::{Error, Result, Tap};
+use crate::imatrix::{EXACT_BITS, Entry};
+use crate::model::{Layer, Op, Role, Value};
+
+/// Sums of squares of everything that linear layers read.
+pub struct Squares {
+    isa: Isa,
+    /// Tokens of a sequence.
+    tokens: usize,
+    /// By layer and value.
+    values: BTreeMap<(String, Value), Sums>,
+}
+
+struct Sums {
+    /// GGUF names of the weights that read the value.
+    weights: Vec<String>,
+    /// In multiples of 2^-72, one a channel.
+    exact: Vec<i128>,
+    /// Tokens seen.
+    count: u64,
+}
+
+impl Squares {
+    /// Nothing yet, of sequences of `tokens` tokens.
+    pub fn new(isa: Isa, tokens: usize) -> Squares {
+        Squares { isa, tokens, values: BTreeMap::new() }
+    }
+
+    /// What was seen, by the names of the weights.
+    pub fn entries(&self) -> BTreeMap<String, Entry> {
+        let seen = self.values.values().filter(|sums| sums.count > 0);
+        let entries = seen.flat_map(|sums| {
+            // Sums of squares are never negative and never NaN, and there is one for each channel.
+            let entry = Entry::exact(sums.exact.clone(), vec![sums.count]).ok();
+            sums.weights.iter().filter_map(move |name| Some((name.clone(), entry.clone()?)))
+        });
+        entries.collect()
+    }
+}
+
+impl Tap for Squares {
+    fn value(&mut self, layer: &Layer, value: Value, x: &[f32]) -> Result<()> {
+        // A tied head multiplies by the embedding, which llama-imatrix leaves out.
+        let reads = layer.ops.iter().filter_map(Op::reads);
+        let mut readers = reads.filter(|(v, w)| *v == value && w.role != Role::TokenEmbd).map(|(_, w)| w);
+        let Some(first) = readers.next() else { return Ok(()) };
+        let width = first.shape[1];
+        let sums = self.values.entry((layer.name.clone(), value)).or_insert_with(|| Sums {
+            weights: std::iter::once(first).chain(readers).map(|w| w.name.clone()).collect(),
+            exact: vec![0; width],
+            count: 0,
+        });
+        let mut sequence_sums = vec![0.0; width];
+        for sequence in x.chunks(self.tokens * width) {
+            sequence_sums.fill(0.0);
+            sum_squares(self.isa, sequence, width, &mut sequence_sums);
+            for (channel, (exact, &sum)) in sums.exact.iter_mut().zip(&sequence_sums).enumerate() {
+                let added = multiple(sum).and_then(|sum| exact.checked_add(sum));
+                *exact = added.ok_or_else(|| Error::Activation { tensor: first.name.clone(), channel })?;
+            }
+            sums.count += (sequence.len() / width) as u64;
+        }
+        Ok(())
+    }
+}
+
+/// The nearest multiple of 2^-72; `None` for what is not finite or past 2^54.
+fn multiple(sum: f64) -> Option<i128> {
+    // Powers of two only shift, so the product is exact.
+    let scaled = sum * (1u128 << EXACT_BITS) as f64;
+    (scaled < (1u128 << 126) as f64).then(|| scaled.round_ties_even() as i128)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_no_sum_is_none() {
+        assert_eq!(multiple(1.0), Some(1 << EXACT_BITS));
+        assert_eq!(multiple(0.0), Some(0));
+        assert_eq!(multiple(1e-30), Some(0));
+        assert_eq!(multiple(f64::NAN), None);
+        assert_eq!(multiple(f64::INFINITY), None);
+        assert_eq!(multiple(2e16), None);
+    }
+}
