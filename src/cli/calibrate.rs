@@ -50,7 +50,7 @@ pub(crate) struct Args {
     threads: Option<u16>,
 }
 
-/// Bytes of hidden states in memory, if nothing else is said.
+/// The default of `--memory`, bytes.
 const MEMORY: u64 = 1_000_000_000;
 
 /// How the texts are cut and what is looked at.
@@ -72,7 +72,7 @@ pub(crate) struct Cutting {
     #[arg(long)]
     process_output: bool,
     /// Hidden states to keep in memory, 500M or 4G; more go to a temporary file.
-    #[arg(long, value_name = "SIZE", default_value_t = MEMORY, value_parser = parse_size)]
+    #[arg(long, value_name = "SIZE", default_value = "1G", value_parser = parse_size)]
     memory: u64,
     /// A folder with the tokenizer.json to use instead of the model's own.
     #[arg(long, value_name = "FOLDER")]
