@@ -8,6 +8,7 @@ mod options;
 mod plan;
 mod progress;
 mod quantize;
+mod reports;
 mod show;
 mod signals;
 mod verify;
