@@ -4,6 +4,7 @@
 //! release has and where each comes from; [`plan`] decides every type and size without reading a weight; [`run`] does
 //! what the plan says. What came out is held against the original by [`verify`].
 
+pub mod amount;
 pub mod checkpoint;
 pub mod imatrix;
 pub mod model;

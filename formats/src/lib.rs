@@ -26,3 +26,4 @@ pub use error::{Error, Kind, Result};
 pub use info::{Info, Meta, Sink, Source, View};
 pub use layout::{Layout, free_space};
 pub use mapped::Contents;
+pub use staged::write;

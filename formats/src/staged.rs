@@ -96,6 +96,17 @@ impl Drop for Staged {
     }
 }
 
+/// Writes a file of these bytes, whole or not at all: under `NAME.partial` first.
+///
+/// # Errors
+/// Where the file cannot be written, and if another run is writing it.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut staged = Staged::new();
+    staged.add(path, 0)?;
+    staged.write_at(0, 0, bytes)?;
+    staged.finish().map(|_| ())
+}
+
 /// The folder that a file lies in.
 pub(crate) fn folder(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))

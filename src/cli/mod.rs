@@ -10,6 +10,7 @@ mod options;
 mod plan;
 mod progress;
 mod quantize;
+mod reports;
 mod show;
 mod signals;
 mod verify;

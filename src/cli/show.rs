@@ -2,6 +2,7 @@
 
 use std::io::{IsTerminal, Write};
 
+pub(crate) use planish::amount::{bytes, count};
 use serde_json::{Value, json};
 
 /// Where results and remarks go.
@@ -63,23 +64,6 @@ pub(crate) fn print(bytes: &[u8]) -> anyhow::Result<()> {
     }
 }
 
-/// Bytes for people: `105.5 MB`, decimal as disks and downloads count.
-pub(crate) fn bytes(n: u64) -> String {
-    scaled(n as f64, &[(1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")], "B")
-}
-
-/// A count for people: `134.5 M`.
-pub(crate) fn count(n: u64) -> String {
-    scaled(n as f64, &[(1e12, "T"), (1e9, "B"), (1e6, "M")], "")
-}
-
-fn scaled(n: f64, scales: &[(f64, &str)], unit: &str) -> String {
-    match scales.iter().find(|(scale, _)| n >= *scale) {
-        Some((scale, unit)) => format!("{:.1} {unit}", n / scale),
-        None => format!("{n} {unit}").trim_end().to_owned(),
-    }
-}
-
 /// Lines of `key  value`, the values aligned.
 pub(crate) fn facts(rows: &[(&str, String)]) -> String {
     let width = rows.iter().map(|(key, _)| key.len()).max().unwrap_or(0);
@@ -104,14 +88,6 @@ pub(crate) fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_are_decimal() {
-        assert_eq!(bytes(105_453_856), "105.5 MB");
-        assert_eq!(bytes(999), "999 B");
-        assert_eq!(count(134_515_008), "134.5 M");
-        assert_eq!(count(12), "12");
-    }
 
     #[test]
     fn tables_align_their_columns() {

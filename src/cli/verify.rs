@@ -19,6 +19,7 @@ use planish_kernels::cpu::Precision;
 
 use super::exit::Status;
 use super::options::parse_bytes;
+use super::reports::Reports;
 use super::show::Out;
 use super::work::threads;
 use super::{progress, signals};
@@ -43,6 +44,8 @@ pub(crate) struct Args {
     scoring: Scoring,
     #[command(flatten)]
     gates: Gates,
+    #[command(flatten)]
+    reports: Reports,
 }
 
 /// What is asked of the candidate.
@@ -254,6 +257,7 @@ pub(crate) fn run(args: &Args, out: &Out) -> anyhow::Result<Status> {
     warn(&report, out);
     out.result(|| table::text(&report), || json(&report))?;
     complain(&report, out);
+    args.reports.write(&report)?;
     Ok(status(&report))
 }
 

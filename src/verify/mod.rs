@@ -17,6 +17,7 @@ mod job;
 mod party;
 mod policy;
 mod protocol;
+pub mod render;
 pub mod report;
 mod stats;
 mod summary;

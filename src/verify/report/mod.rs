@@ -188,6 +188,18 @@ pub enum Status {
     Unknown,
 }
 
+impl Status {
+    /// The word that JSON has too.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Status::Same => "same",
+            Status::Warning => "warning",
+            Status::Different => "different",
+            Status::Unknown => "unknown",
+        }
+    }
+}
+
 /// How much of the candidate is quantized.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Coverage {
