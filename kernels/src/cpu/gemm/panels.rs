@@ -9,8 +9,10 @@ use std::marker::PhantomData;
 
 /// Rows multiplied by one packed panel of columns before the next is packed.
 const ROWS: usize = 768;
-/// Columns that a thread takes at a time.
+/// Columns that a thread takes at a time: packed, they and [`STRIP`] rows stay in a second-level cache of 256 KiB.
 const COLUMNS: usize = 96;
+/// Rows that meet all panels of those columns before the next.
+const STRIP: usize = 96;
 /// Below this many multiply-adds another thread does not pay.
 const PARALLEL: usize = 1 << 18;
 /// The largest tile of any micro-kernel.
@@ -108,7 +110,7 @@ pub(crate) fn tiles<M: Micro>(
 ) {
     let panel = M::MR * a.depth;
     assert!(b.len() >= M::NR * a.depth && a.words.len() >= a.rows.div_ceil(M::MR) * panel * a.terms);
-    assert!(M::MR * M::NR <= TILE);
+    const { assert!(M::MR * M::NR <= TILE && STRIP.is_multiple_of(M::MR) && COLUMNS.is_multiple_of(M::NR)) };
     for (p, words) in a.words.chunks_exact(panel * a.terms).enumerate() {
         let first = p * M::MR;
         let Some(rows) = a.rows.checked_sub(first).map(|rows| rows.min(M::MR)).filter(|&rows| rows > 0) else { break };
@@ -173,7 +175,7 @@ pub(crate) fn product<M: Micro>(
         let part = block.min(rows - row);
         for word in (0..words).step_by(M::WORDS) {
             let depth = M::WORDS.min(words - word);
-            let (first, last) = (word == 0, word + depth >= words);
+            let last = word + depth >= words;
             scratch(pack_words(part, depth, M::MR) * a.len(), |packed| {
                 let panel = M::MR * depth;
                 let pack = |(i, out): (usize, &mut [u32])| {
@@ -191,12 +193,21 @@ pub(crate) fn product<M: Micro>(
                 let a = Packed { words: packed, rows: part, depth, terms: a.len() };
                 let run = |chunk: usize| {
                     let columns = chunk * COLUMNS..columns.min((chunk + 1) * COLUMNS);
-                    scratch(M::NR * depth, |panel| {
-                        for column in columns.clone().step_by(M::NR) {
-                            let width = M::NR.min(columns.end - column);
-                            let diagonal = lower.then_some(column as isize - row as isize);
-                            micro.pack(b, Place { row: column, rows: width, word, words: depth }, M::NR, panel);
-                            tiles(micro, a, panel, width, out.at(row, column), add || !first, diagonal);
+                    scratch(pack_words(columns.len(), depth, M::NR), |packed| {
+                        let panels = || columns.clone().step_by(M::NR);
+                        let width = |column: usize| M::NR.min(columns.end - column);
+                        for (column, panel) in panels().zip(packed.chunks_exact_mut(M::NR * depth)) {
+                            let place = Place { row: column, rows: width(column), word, words: depth };
+                            micro.pack(b, place, M::NR, panel);
+                        }
+                        for (strip, words) in a.words.chunks(STRIP * depth * a.terms).enumerate() {
+                            let first = strip * STRIP;
+                            let a = Packed { words, rows: STRIP.min(part - first), ..a };
+                            let row = row + first;
+                            for (column, panel) in panels().zip(packed.chunks_exact(M::NR * depth)) {
+                                let diagonal = lower.then_some(column as isize - row as isize);
+                                tiles(micro, a, panel, width(column), out.at(row, column), add || word > 0, diagonal);
+                            }
                         }
                     });
                     if let (true, Some(bias)) = (last, bias) {
