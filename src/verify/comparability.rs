@@ -197,8 +197,9 @@ fn tokenizers(reference: &Party<'_>, candidate: &Party<'_>, texts: &[Text]) -> R
             return Err(super::Error::NoTokenizer { why: why.to_string() });
         }
     };
-    let ids = encode(a).map_err(|source| tokenizer(reference, source))?;
-    let others = encode(b).map_err(|source| tokenizer(candidate, source))?;
+    let (ids, others) = rayon::join(|| encode(a), || encode(b));
+    let ids = ids.map_err(|source| tokenizer(reference, source))?;
+    let others = others.map_err(|source| tokenizer(candidate, source))?;
     let probe = a.encode(PROBE).map_err(|source| tokenizer(reference, source))?;
     let other_probe = b.encode(PROBE).map_err(|source| tokenizer(candidate, source))?;
     let named = texts.iter().map(|text| text.name.as_str()).zip(ids.iter().zip(&others));
