@@ -6,6 +6,7 @@
 pub mod block;
 pub mod cpu;
 mod finite;
+pub mod fp8;
 mod isa;
 mod lanes;
 
