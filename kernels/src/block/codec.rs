@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 
-use super::Codec;
+use super::{Codec, Rounder};
 use crate::Isa;
 use crate::lanes::{Job, Lanes, dispatch};
 
@@ -23,6 +23,11 @@ pub(super) trait Block: Sync + 'static {
     /// Lengths are checked already. Must be `#[inline(always)]`, as must `decode`.
     fn encode<L: Lanes>(lanes: L, input: &Input<'_>, out: &mut [u8]);
     fn decode<L: Lanes>(lanes: L, bytes: &[u8], out: &mut [f32]);
+
+    /// As [`Codec::rounder`].
+    fn rounder(_isa: Isa, _rows: usize) -> Option<Box<dyn Rounder>> {
+        None
+    }
 }
 
 /// Whole rows and the importance of their columns.
@@ -30,6 +35,8 @@ pub(super) struct Input<'a> {
     pub(super) values: &'a [f32],
     pub(super) cols: usize,
     pub(super) importance: Option<&'a [f32]>,
+    /// Mean squares of the rows, where these values are only a part of each.
+    pub(super) row_squares: Option<&'a [f32]>,
 }
 
 /// The codec of a block type.
@@ -57,6 +64,16 @@ impl<B: Block> Job for Decode<'_, B> {
     fn run<L: Lanes>(self, lanes: L) {
         B::decode(lanes, self.0, self.1);
     }
+}
+
+/// Encodes whole rows whose lengths are checked already.
+pub(super) fn encode_rows<B: Block>(isa: Isa, input: Input<'_>, out: &mut [u8]) {
+    dispatch(isa, Encode::<B>(input, out, PhantomData));
+}
+
+/// Decodes whole blocks whose lengths are checked already.
+pub(super) fn decode_blocks<B: Block>(isa: Isa, bytes: &[u8], out: &mut [f32]) {
+    dispatch(isa, Decode::<B>(bytes, out, PhantomData));
 }
 
 impl<B: Block> Codec for Of<B> {
@@ -98,13 +115,17 @@ impl<B: Block> Codec for Of<B> {
         let importance = importance.filter(|_| B::WEIGHS);
         assert!(importance.is_some() || !B::NEEDS_IMPORTANCE, "{} without importance", B::NAME);
         assert!(importance.is_none_or(|w| w.len() == cols), "one weight a column");
-        dispatch(isa, Encode::<B>(Input { values: rows, cols, importance }, out, PhantomData));
+        encode_rows::<B>(isa, Input { values: rows, cols, importance, row_squares: None }, out);
     }
 
     fn decode(&self, isa: Isa, bytes: &[u8], out: &mut [f32]) {
         assert!(out.len().is_multiple_of(B::LEN), "whole blocks");
         assert_eq!(bytes.len(), out.len() / B::LEN * B::BYTES, "bytes of the elements");
-        dispatch(isa, Decode::<B>(bytes, out, PhantomData));
+        decode_blocks::<B>(isa, bytes, out);
+    }
+
+    fn rounder(&self, isa: Isa, rows: usize) -> Option<Box<dyn Rounder>> {
+        B::rounder(isa, rows)
     }
 }
 

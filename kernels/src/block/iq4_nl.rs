@@ -4,15 +4,17 @@ use bytemuck::{Pod, Zeroable};
 
 use super::codec::{Block, Input, blocks};
 use super::half::{f16_bits, f16_value};
+use super::rounder::{self, Points, Rounder, Snapped, Step};
 use super::search::nonlinear::{LEVELS, codes, search};
 use super::small::{Codes, LEN, halves, inverse, joined, pack_nibbles, unpack};
 use super::units::squares;
 use super::weights::{square_sums, sub_block_columns, sub_blocks, weigh};
+use crate::Isa;
 use crate::lanes::{LANES, Lanes, Row, Vector, each};
 
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-struct Layout {
+pub(super) struct Layout {
     d: u16,
     codes: [u8; 16],
 }
@@ -59,6 +61,27 @@ impl Block for Iq4Nl {
             let codes = unpack(&block.codes, [0; 4]);
             *out = each(|j| d * f32::from(LEVELS[usize::from(codes[j])]));
         }
+    }
+
+    fn rounder(isa: Isa, rows: usize) -> Option<Box<dyn Rounder>> {
+        rounder::Of::<Self, LEN>::rounder(isa, rows)
+    }
+}
+
+impl Snapped<LEN> for Iq4Nl {
+    type Layout = Layout;
+    const POINTS: Points = Points::Uneven;
+
+    fn step(block: &Layout, _: usize) -> Step {
+        Step { step: f16_value(block.d), min: 0.0, low: 0.0 }
+    }
+
+    fn codes(block: &Layout) -> Codes {
+        unpack(&block.codes, [0; 4])
+    }
+
+    fn set_codes(block: &mut Layout, codes: &Codes) {
+        block.codes = pack_nibbles(codes);
     }
 }
 

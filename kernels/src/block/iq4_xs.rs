@@ -5,15 +5,17 @@ use bytemuck::{Pod, Zeroable};
 use super::codec::{Block, Input, blocks};
 use super::half::{f16_bits, f16_value};
 use super::iq4_nl::nearest;
+use super::rounder::{self, Points, Rounder, Snapped, Step};
 use super::search::nonlinear::{LEVELS, search};
 use super::small::{LEN, inverse, pack_nibbles, unpack};
-use super::super_block::SUPER;
+use super::super_block::{Codes, SUPER};
 use super::units::{self, Unit, nearest_int};
+use crate::Isa;
 use crate::lanes::{LANES, Lanes, Row, Vector, each};
 
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-struct Layout {
+pub(super) struct Layout {
     d: u16,
     /// Two high bits a scale.
     scales_high: u16,
@@ -43,13 +45,48 @@ impl Block for Iq4Xs {
         for (block, out) in blocks::<Layout, SUPER>(bytes, out) {
             let d = f16_value(block.d);
             for (i, (out, codes)) in out.as_chunks_mut::<LEN>().0.iter_mut().zip(&block.codes).enumerate() {
-                let low = block.scales_low[i / 2] >> (i % 2 * 4) & 15;
-                let high = (block.scales_high >> (2 * i) & 3) as u8;
-                let step = d * f32::from((low | high << 4) as i8 - 32);
+                let step = d * f32::from(block.scale(i));
                 let codes = unpack(codes, [0; 4]);
                 *out = each(|j| step * f32::from(LEVELS[usize::from(codes[j])]));
             }
         }
+    }
+
+    fn rounder(isa: Isa, rows: usize) -> Option<Box<dyn Rounder>> {
+        rounder::Of::<Self, SUPER>::rounder(isa, rows)
+    }
+}
+
+impl Snapped<SUPER> for Iq4Xs {
+    type Layout = Layout;
+    const POINTS: Points = Points::Uneven;
+    const SUB: usize = LEN;
+
+    fn step(block: &Layout, sub: usize) -> Step {
+        Step { step: f16_value(block.d) * f32::from(block.scale(sub)), min: 0.0, low: 0.0 }
+    }
+
+    fn codes(block: &Layout) -> Codes {
+        let mut codes = [0; SUPER];
+        for (codes, packed) in codes.as_chunks_mut::<LEN>().0.iter_mut().zip(&block.codes) {
+            *codes = unpack(packed, [0; 4]);
+        }
+        codes
+    }
+
+    fn set_codes(block: &mut Layout, codes: &Codes) {
+        for (codes, packed) in codes.as_chunks::<LEN>().0.iter().zip(&mut block.codes) {
+            *packed = pack_nibbles(codes);
+        }
+    }
+}
+
+impl Layout {
+    #[inline(always)]
+    fn scale(&self, i: usize) -> i8 {
+        let low = self.scales_low[i / 2] >> (i % 2 * 4) & 15;
+        let high = (self.scales_high >> (2 * i) & 3) as u8;
+        (low | high << 4) as i8 - 32
     }
 }
 

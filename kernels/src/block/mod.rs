@@ -29,6 +29,7 @@ mod q5_1;
 mod q5_k;
 mod q6_k;
 mod q8_0;
+pub(crate) mod rounder;
 mod search;
 mod signs;
 mod small;
@@ -41,6 +42,8 @@ mod weights;
 
 use crate::Isa;
 use codec::Of;
+pub use rounder::Rounder;
+pub use weights::mean_squares;
 
 /// One type's encoder and decoder.
 ///
@@ -74,6 +77,10 @@ pub trait Codec: Sync {
 
     /// Decodes whole blocks into `out.len()` elements. Panics if the lengths do not fit together.
     fn decode(&self, isa: Isa, bytes: &[u8], out: &mut [f32]);
+
+    /// What rounds single columns of `rows` rows onto this type's grid. `None` where columns do not round alone: the
+    /// types with codebooks of vectors (IQ1, IQ2, IQ3).
+    fn rounder(&self, isa: Isa, rows: usize) -> Option<Box<dyn Rounder>>;
 }
 
 /// All codecs.

@@ -4,12 +4,14 @@ use bytemuck::{Pod, Zeroable};
 
 use super::codec::{Block, Input, blocks};
 use super::fp4::{VALUES, codes, largest};
-use super::small::{LEN, halves, joined, pack_nibbles, unpack};
+use super::rounder::{self, Points, Rounder, Snapped, Step};
+use super::small::{Codes, LEN, halves, joined, pack_nibbles, unpack};
+use crate::Isa;
 use crate::lanes::{Lanes, each};
 
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-struct Layout {
+pub(super) struct Layout {
     /// E8M0: the scale is 2^(exponent - 127).
     exponent: u8,
     codes: [u8; 16],
@@ -46,6 +48,27 @@ impl Block for Mxfp4 {
             let codes = unpack(&block.codes, [0; 4]);
             *out = each(|j| f32::from(VALUES[usize::from(codes[j])]) * d);
         }
+    }
+
+    fn rounder(isa: Isa, rows: usize) -> Option<Box<dyn Rounder>> {
+        rounder::Of::<Self, LEN>::rounder(isa, rows)
+    }
+}
+
+impl Snapped<LEN> for Mxfp4 {
+    type Layout = Layout;
+    const POINTS: Points = Points::E2m1 { even: false, negative_zero: false };
+
+    fn step(block: &Layout, _: usize) -> Step {
+        Step { step: half_scale(block.exponent), min: 0.0, low: 0.0 }
+    }
+
+    fn codes(block: &Layout) -> Codes {
+        unpack(&block.codes, [0; 4])
+    }
+
+    fn set_codes(block: &mut Layout, codes: &Codes) {
+        block.codes = pack_nibbles(codes);
     }
 }
 

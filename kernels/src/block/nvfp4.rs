@@ -6,13 +6,15 @@ use bytemuck::{Pod, Zeroable};
 
 use super::codec::{Block, Input, blocks};
 use super::fp4::{VALUES, codes, largest};
+use super::rounder::{self, Points, Rounder, Snapped, Step};
+use crate::Isa;
 use crate::lanes::{LANES, Lanes, each};
 
 const LEN: usize = 64;
 
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-struct Layout {
+pub(super) struct Layout {
     /// E4M3 without its sign.
     scales: [u8; 4],
     /// Byte `j` of a sub-block holds its elements `j` and `j + 8`.
@@ -38,8 +40,7 @@ impl Block for Nvfp4 {
                 let x = lanes.load(x);
                 let size = largest::<L>(&[x]);
                 *scale = to_e4m3(size / 6.0);
-                let codes = codes(lanes, x, size, half_value(*scale));
-                *packed = each(|j| codes[j] | codes[j + 8] << 4);
+                *packed = pack(&codes(lanes, x, size, half_value(*scale)));
             }
             *out = bytemuck::cast(block);
         }
@@ -55,6 +56,35 @@ impl Block for Nvfp4 {
             }
         }
     }
+
+    fn rounder(isa: Isa, rows: usize) -> Option<Box<dyn Rounder>> {
+        rounder::Of::<Self, LEN>::rounder(isa, rows)
+    }
+}
+
+impl Snapped<LEN> for Nvfp4 {
+    type Layout = Layout;
+    const POINTS: Points = Points::E2m1 { even: false, negative_zero: false };
+    const SUB: usize = LANES;
+
+    fn step(block: &Layout, sub: usize) -> Step {
+        Step { step: half_value(block.scales[sub]), min: 0.0, low: 0.0 }
+    }
+
+    fn codes(block: &Layout) -> [u8; LEN] {
+        each(|i| block.codes[i / 16][i % 8] >> (i % 16 / 8 * 4) & 15)
+    }
+
+    fn set_codes(block: &mut Layout, codes: &[u8; LEN]) {
+        for (packed, codes) in block.codes.iter_mut().zip(codes.as_chunks::<LANES>().0) {
+            *packed = pack(codes);
+        }
+    }
+}
+
+#[inline(always)]
+fn pack(codes: &[u8; LANES]) -> [u8; 8] {
+    each(|j| codes[j] | codes[j + 8] << 4)
 }
 
 /// Half of the number that the bits stand for; 0 for the NaN.

@@ -2,6 +2,8 @@
 
 use super::codec::{Block, Input};
 use super::half::{bf16_bits, f16_bits, f16_value};
+use super::rounder::{Alone, Rounder};
+use crate::Isa;
 use crate::lanes::{LANES, Lanes, Vector};
 
 pub(super) struct F32;
@@ -24,6 +26,10 @@ impl Block for F32 {
     #[inline(always)]
     fn decode<L: Lanes>(_: L, bytes: &[u8], out: &mut [f32]) {
         bytemuck::cast_slice_mut(out).copy_from_slice(bytes);
+    }
+
+    fn rounder(isa: Isa, rows: usize) -> Option<Box<dyn Rounder>> {
+        Alone::<Self>::rounder(isa, rows)
     }
 }
 
@@ -60,6 +66,10 @@ impl Block for F16 {
             *out = f16_value(u16::from_le_bytes(*bytes));
         }
     }
+
+    fn rounder(isa: Isa, rows: usize) -> Option<Box<dyn Rounder>> {
+        Alone::<Self>::rounder(isa, rows)
+    }
 }
 
 impl Block for BF16 {
@@ -82,5 +92,9 @@ impl Block for BF16 {
         for (bytes, out) in bytes.as_chunks::<2>().0.iter().zip(out) {
             *out = f32::from_bits(u32::from(u16::from_le_bytes(*bytes)) << 16);
         }
+    }
+
+    fn rounder(isa: Isa, rows: usize) -> Option<Box<dyn Rounder>> {
+        Alone::<Self>::rounder(isa, rows)
     }
 }

@@ -4,14 +4,16 @@ use bytemuck::{Pod, Zeroable};
 
 use super::codec::{Block, Input, blocks};
 use super::half::{f16_bits, f16_value};
+use super::rounder::{self, Points, Rounder, Snapped, Step};
 use super::weights::transposed;
+use crate::Isa;
 use crate::lanes::{LANES, Lanes, Mask, Row, Vector, each};
 
 const LEN: usize = 128;
 
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-struct Layout {
+pub(super) struct Layout {
     d: u16,
     /// Bit `j % 8` of byte `j / 8` is set where element `j` is not negative.
     signs: [u8; 16],
@@ -51,6 +53,29 @@ impl Block for Q1_0 {
             for (out, signs) in out.as_chunks_mut::<8>().0.iter_mut().zip(block.signs) {
                 *out = each(|j| if signs >> j & 1 == 1 { d } else { -d });
             }
+        }
+    }
+
+    fn rounder(isa: Isa, rows: usize) -> Option<Box<dyn Rounder>> {
+        rounder::Of::<Self, LEN>::rounder(isa, rows)
+    }
+}
+
+impl Snapped<LEN> for Q1_0 {
+    type Layout = Layout;
+    const POINTS: Points = Points::Signs;
+
+    fn step(block: &Layout, _: usize) -> Step {
+        Step { step: f16_value(block.d), min: 0.0, low: 0.0 }
+    }
+
+    fn codes(block: &Layout) -> [u8; LEN] {
+        each(|j| block.signs[j / 8] >> (j % 8) & 1)
+    }
+
+    fn set_codes(block: &mut Layout, codes: &[u8; LEN]) {
+        for (signs, codes) in block.signs.iter_mut().zip(codes.as_chunks::<8>().0) {
+            *signs = (0..8).fold(0, |signs, j| signs | codes[j] << j);
         }
     }
 }

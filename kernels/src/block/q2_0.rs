@@ -6,14 +6,16 @@ use bytemuck::{Pod, Zeroable};
 
 use super::codec::{Block, Input, blocks};
 use super::half::{f16_bits, f16_value};
+use super::rounder::{self, Points, Rounder, Snapped, Step, Ties};
 use super::ternary::{codes, inverse, largest};
+use crate::Isa;
 use crate::lanes::{Lanes, each};
 
 const LEN: usize = 64;
 
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-struct Layout {
+pub(super) struct Layout {
     d: u16,
     /// Element `j` in bits `2 * (j % 4) ..` of byte `j / 4`.
     codes: [u8; 16],
@@ -37,12 +39,7 @@ impl Block for Q2_0 {
             let inv = inverse(d);
             // llama.cpp turns what no integer holds into the lowest code.
             let levels = if inv.is_infinite() { [0; LEN] } else { codes(lanes, x, inv) };
-            let mut block = Layout { d: f16_bits(d), codes: [0; 16] };
-            for (out, levels) in block.codes.iter_mut().zip(levels.as_chunks::<4>().0) {
-                // One multiplication moves the four codes, a byte apart, next to each other in the top byte.
-                *out = (u32::from_le_bytes(*levels).wrapping_mul(0x0104_1040) >> 24) as u8;
-            }
-            *out = bytemuck::cast(block);
+            *out = bytemuck::cast(Layout { d: f16_bits(d), codes: pack(&levels) });
         }
     }
 
@@ -55,4 +52,32 @@ impl Block for Q2_0 {
             }
         }
     }
+
+    fn rounder(isa: Isa, rows: usize) -> Option<Box<dyn Rounder>> {
+        rounder::Of::<Self, LEN>::rounder(isa, rows)
+    }
+}
+
+impl Snapped<LEN> for Q2_0 {
+    type Layout = Layout;
+    const POINTS: Points = Points::Uniform { span: 3, ties: Ties::Away };
+
+    fn step(block: &Layout, _: usize) -> Step {
+        Step { step: f16_value(block.d), min: 0.0, low: -1.0 }
+    }
+
+    fn codes(block: &Layout) -> [u8; LEN] {
+        each(|j| block.codes[j / 4] >> (j % 4 * 2) & 3)
+    }
+
+    fn set_codes(block: &mut Layout, codes: &[u8; LEN]) {
+        block.codes = pack(codes);
+    }
+}
+
+#[inline(always)]
+fn pack(codes: &[u8; LEN]) -> [u8; 16] {
+    let codes = codes.as_chunks::<4>().0;
+    // One multiplication moves the four codes, a byte apart, next to each other in the top byte.
+    each(|i| (u32::from_le_bytes(codes[i]).wrapping_mul(0x0104_1040) >> 24) as u8)
 }

@@ -4,15 +4,17 @@ use bytemuck::{Pod, Zeroable};
 
 use super::codec::{Block, Input, blocks};
 use super::half::f16_value;
+use super::rounder::{self, Points, Rounder, Snapped, Step, Ties};
 use super::search::affine::{self, Trials};
 use super::search::{Fit, GROUPS, Groups, Levels};
-use super::super_block::{Fits, SUPER, Searched, encode, finish_affine, pack_two_bits};
+use super::super_block::{Codes, Fits, SUPER, Searched, encode, finish_affine, pack_two_bits, unpack_two_bits};
+use crate::Isa;
 use crate::lanes::{Lanes, Row, Vector, each};
 
 /// 16 bytes of scale (low nibble) and minimum, 256 codes of two bits, 2 + 2 bytes of scales' scales.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-struct Layout {
+pub(super) struct Layout {
     scales: [u8; 16],
     codes: [u8; 64],
     d: u16,
@@ -50,6 +52,29 @@ impl Block for Q2K {
                 }
             }
         }
+    }
+
+    fn rounder(isa: Isa, rows: usize) -> Option<Box<dyn Rounder>> {
+        rounder::Of::<Self, SUPER>::rounder(isa, rows)
+    }
+}
+
+impl Snapped<SUPER> for Q2K {
+    type Layout = Layout;
+    const POINTS: Points = Points::Uniform { span: 3, ties: Ties::Even };
+    const SUB: usize = 16;
+
+    fn step(block: &Layout, sub: usize) -> Step {
+        let (scale, min) = (block.scales[sub] & 15, block.scales[sub] >> 4);
+        Step { step: f16_value(block.d) * f32::from(scale), min: f16_value(block.dmin) * f32::from(min), low: 0.0 }
+    }
+
+    fn codes(block: &Layout) -> Codes {
+        unpack_two_bits(&block.codes)
+    }
+
+    fn set_codes(block: &mut Layout, codes: &Codes) {
+        pack_two_bits(codes, &mut block.codes);
     }
 }
 

@@ -4,15 +4,19 @@ use bytemuck::{Pod, Zeroable};
 
 use super::codec::{Block, Input, blocks};
 use super::half::{f16_bits, f16_value};
+use super::rounder::{self, Points, Rounder, Snapped, Step, Ties};
 use super::search::{Fit, GROUPS, Groups, Levels, descent, nearest_codes, step, symmetric};
-use super::super_block::{Codes, Fits, SUPER, Searched, column, encode, pack_bits, pack_two_bits};
+use super::super_block::{
+    Codes, Fits, SUPER, Searched, column, encode, pack_bits, pack_two_bits, unpack_bits, unpack_two_bits,
+};
 use super::weights::transposed;
+use crate::Isa;
 use crate::lanes::{LANES, Lanes, Row, Vector, each};
 
 /// 256 high bits, 256 pairs of low bits, 16 six-bit scales, their scale.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-struct Layout {
+pub(super) struct Layout {
     high: [u8; 32],
     codes: [u8; 64],
     scales: [u8; 12],
@@ -57,6 +61,32 @@ impl Block for Q3K {
                 }
             }
         }
+    }
+
+    fn rounder(isa: Isa, rows: usize) -> Option<Box<dyn Rounder>> {
+        rounder::Of::<Self, SUPER>::rounder(isa, rows)
+    }
+}
+
+impl Snapped<SUPER> for Q3K {
+    type Layout = Layout;
+    const POINTS: Points = Points::Uniform { span: 7, ties: Ties::Even };
+    const SUB: usize = 16;
+
+    fn step(block: &Layout, sub: usize) -> Step {
+        Step { step: f16_value(block.d) * f32::from(unpack_scale(&block.scales, sub)), min: 0.0, low: -4.0 }
+    }
+
+    fn codes(block: &Layout) -> Codes {
+        let mut codes = unpack_two_bits(&block.codes);
+        unpack_bits(&block.high, 2, &mut codes);
+        codes
+    }
+
+    fn set_codes(block: &mut Layout, codes: &Codes) {
+        block.high = [0; 32];
+        pack_two_bits(codes, &mut block.codes);
+        pack_bits(codes, 2, &mut block.high);
     }
 }
 

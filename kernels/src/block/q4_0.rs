@@ -4,16 +4,18 @@ use bytemuck::{Pod, Zeroable};
 
 use super::codec::{Block, Input, blocks};
 use super::half::{f16_bits, f16_value};
+use super::rounder::{self, Points, Rounder, Snapped, Step, Ties};
 use super::search::symmetric;
 use super::search::{Fit, GROUPS, Groups, Levels};
 use super::small::{
     Codes, LEN, Weighted, capped, encode_weighted, extreme, halves, inverse, joined, pack_nibbles, unpack,
 };
+use crate::Isa;
 use crate::lanes::{Lanes, Vector, each};
 
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-struct Layout {
+pub(super) struct Layout {
     d: u16,
     codes: [u8; 16],
 }
@@ -50,6 +52,27 @@ impl Block for Q4_0 {
             let codes = unpack(&block.codes, [0; 4]);
             *out = each(|j| f32::from(codes[j] as i8 - 8) * d);
         }
+    }
+
+    fn rounder(isa: Isa, rows: usize) -> Option<Box<dyn Rounder>> {
+        rounder::Of::<Self, LEN>::rounder(isa, rows)
+    }
+}
+
+impl Snapped<LEN> for Q4_0 {
+    type Layout = Layout;
+    const POINTS: Points = Points::Uniform { span: 15, ties: Ties::Up };
+
+    fn step(block: &Layout, _: usize) -> Step {
+        Step { step: f16_value(block.d), min: 0.0, low: -8.0 }
+    }
+
+    fn codes(block: &Layout) -> Codes {
+        unpack(&block.codes, [0; 4])
+    }
+
+    fn set_codes(block: &mut Layout, codes: &Codes) {
+        block.codes = pack_nibbles(codes);
     }
 }
 

@@ -4,16 +4,18 @@ use bytemuck::{Pod, Zeroable};
 
 use super::codec::{Block, Input, blocks};
 use super::half::{f16_bits, f16_value};
+use super::rounder::{self, Points, Rounder, Snapped, Step, Ties};
 use super::search::affine::{self, Trials};
 use super::search::{Fit, GROUPS, Groups, Levels};
 use super::small::{
     Codes, LEN, Weighted, capped, encode_weighted, halves, inverse, joined, pack_nibbles, range, unpack,
 };
+use crate::Isa;
 use crate::lanes::{Lanes, Vector, each};
 
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-struct Layout {
+pub(super) struct Layout {
     d: u16,
     min: u16,
     codes: [u8; 16],
@@ -52,6 +54,27 @@ impl Block for Q4_1 {
             let codes = unpack(&block.codes, [0; 4]);
             *out = each(|j| f32::from(codes[j]) * d + min);
         }
+    }
+
+    fn rounder(isa: Isa, rows: usize) -> Option<Box<dyn Rounder>> {
+        rounder::Of::<Self, LEN>::rounder(isa, rows)
+    }
+}
+
+impl Snapped<LEN> for Q4_1 {
+    type Layout = Layout;
+    const POINTS: Points = Points::Uniform { span: 15, ties: Ties::Up };
+
+    fn step(block: &Layout, _: usize) -> Step {
+        Step { step: f16_value(block.d), min: -f16_value(block.min), low: 0.0 }
+    }
+
+    fn codes(block: &Layout) -> Codes {
+        unpack(&block.codes, [0; 4])
+    }
+
+    fn set_codes(block: &mut Layout, codes: &Codes) {
+        block.codes = pack_nibbles(codes);
     }
 }
 

@@ -5,16 +5,18 @@ use bytemuck::{Pod, Zeroable};
 use super::codec::{Block, Input, blocks};
 use super::half::f16_value;
 use super::k_scales;
+use super::rounder::{self, Points, Rounder, Snapped, Step, Ties};
 use super::search::affine::{self, Trials};
 use super::search::{Fit, GROUPS, Groups, Levels};
-use super::super_block::{Fits, SUPER, Searched, encode, finish_affine, pack_nibbles};
+use super::super_block::{Codes, Fits, SUPER, Searched, encode, finish_affine, pack_nibbles, unpack_nibbles};
 use super::weights::level_weights;
+use crate::Isa;
 use crate::lanes::{Lanes, Row};
 
 /// 2 + 2 bytes of scales' scales, 12 of scales and minima, 256 codes of four bits.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-struct Layout {
+pub(super) struct Layout {
     d: u16,
     dmin: u16,
     scales: [u8; 12],
@@ -51,6 +53,29 @@ impl Block for Q4K {
                 }
             }
         }
+    }
+
+    fn rounder(isa: Isa, rows: usize) -> Option<Box<dyn Rounder>> {
+        rounder::Of::<Self, SUPER>::rounder(isa, rows)
+    }
+}
+
+impl Snapped<SUPER> for Q4K {
+    type Layout = Layout;
+    const POINTS: Points = Points::Uniform { span: 15, ties: Ties::Even };
+    const SUB: usize = 32;
+
+    fn step(block: &Layout, sub: usize) -> Step {
+        let (scale, min) = k_scales::unpack(&block.scales, sub);
+        Step { step: f16_value(block.d) * f32::from(scale), min: f16_value(block.dmin) * f32::from(min), low: 0.0 }
+    }
+
+    fn codes(block: &Layout) -> Codes {
+        unpack_nibbles(&block.codes)
+    }
+
+    fn set_codes(block: &mut Layout, codes: &Codes) {
+        pack_nibbles(codes, &mut block.codes);
     }
 }
 

@@ -4,17 +4,19 @@ use bytemuck::{Pod, Zeroable};
 
 use super::codec::{Block, Input, blocks};
 use super::half::{f16_bits, f16_value};
+use super::rounder::{self, Points, Rounder, Snapped, Step, Ties};
 use super::search::symmetric;
 use super::search::{Fit, GROUPS, Groups, Levels};
 use super::small::{
     Codes, LEN, Weighted, capped, encode_weighted, extreme, halves, inverse, joined, pack_fifth_bits, pack_nibbles,
     unpack,
 };
+use crate::Isa;
 use crate::lanes::{Lanes, Vector, each};
 
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-struct Layout {
+pub(super) struct Layout {
     d: u16,
     fifth: [u8; 4],
     codes: [u8; 16],
@@ -52,6 +54,27 @@ impl Block for Q5_0 {
             let codes = unpack(&block.codes, block.fifth);
             *out = each(|j| f32::from(codes[j] as i8 - 16) * d);
         }
+    }
+
+    fn rounder(isa: Isa, rows: usize) -> Option<Box<dyn Rounder>> {
+        rounder::Of::<Self, LEN>::rounder(isa, rows)
+    }
+}
+
+impl Snapped<LEN> for Q5_0 {
+    type Layout = Layout;
+    const POINTS: Points = Points::Uniform { span: 31, ties: Ties::Up };
+
+    fn step(block: &Layout, _: usize) -> Step {
+        Step { step: f16_value(block.d), min: 0.0, low: -16.0 }
+    }
+
+    fn codes(block: &Layout) -> Codes {
+        unpack(&block.codes, block.fifth)
+    }
+
+    fn set_codes(block: &mut Layout, codes: &Codes) {
+        (block.fifth, block.codes) = (pack_fifth_bits(codes), pack_nibbles(codes));
     }
 }
 

@@ -5,16 +5,20 @@ use bytemuck::{Pod, Zeroable};
 use super::codec::{Block, Input, blocks};
 use super::half::f16_value;
 use super::k_scales;
+use super::rounder::{self, Points, Rounder, Snapped, Step, Ties};
 use super::search::affine::{self, Trials};
 use super::search::{Fit, GROUPS, Groups, Levels};
-use super::super_block::{Fits, SUPER, Searched, encode, finish_affine, pack_bits, pack_nibbles};
+use super::super_block::{
+    Codes, Fits, SUPER, Searched, encode, finish_affine, pack_bits, pack_nibbles, unpack_bits, unpack_nibbles,
+};
 use super::weights::level_weights;
+use crate::Isa;
 use crate::lanes::{Lanes, Row};
 
 /// 2 + 2 bytes of scales' scales, 12 of scales and minima, 256 codes: bit 4 apart from the low nibbles.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-struct Layout {
+pub(super) struct Layout {
     d: u16,
     dmin: u16,
     scales: [u8; 12],
@@ -52,6 +56,33 @@ impl Block for Q5K {
                 }
             }
         }
+    }
+
+    fn rounder(isa: Isa, rows: usize) -> Option<Box<dyn Rounder>> {
+        rounder::Of::<Self, SUPER>::rounder(isa, rows)
+    }
+}
+
+impl Snapped<SUPER> for Q5K {
+    type Layout = Layout;
+    const POINTS: Points = Points::Uniform { span: 31, ties: Ties::Even };
+    const SUB: usize = 32;
+
+    fn step(block: &Layout, sub: usize) -> Step {
+        let (scale, min) = k_scales::unpack(&block.scales, sub);
+        Step { step: f16_value(block.d) * f32::from(scale), min: f16_value(block.dmin) * f32::from(min), low: 0.0 }
+    }
+
+    fn codes(block: &Layout) -> Codes {
+        let mut codes = unpack_nibbles(&block.codes);
+        unpack_bits(&block.high, 4, &mut codes);
+        codes
+    }
+
+    fn set_codes(block: &mut Layout, codes: &Codes) {
+        block.high = [0; 32];
+        pack_bits(codes, 4, &mut block.high);
+        pack_nibbles(codes, &mut block.codes);
     }
 }
 

@@ -4,14 +4,16 @@ use bytemuck::{Pod, Zeroable};
 
 use super::codec::{Block, Input, blocks};
 use super::half::{f16_bits, f16_value};
+use super::rounder::{self, Points, Rounder, Snapped, Step, Ties};
 use super::search::{Fit, GROUPS, Groups, Levels, step, symmetric};
 use super::super_block::{Codes, Fits, SUPER, Searched, encode};
+use crate::Isa;
 use crate::lanes::{LANES, Lanes, Row, Vector, each};
 
 /// 256 low nibbles, 256 pairs of high bits, 16 scales, their scale.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-struct Layout {
+pub(super) struct Layout {
     low: [u8; 128],
     high: [u8; 64],
     scales: [i8; 16],
@@ -43,11 +45,7 @@ impl Block for Q6K {
             let d = f16_value(block.d);
             let scales = block.scales.as_chunks::<2>().0;
             for ((i, out), scales) in out.as_chunks_mut::<32>().0.iter_mut().enumerate().zip(scales) {
-                // Of each half: quarters 0, 1 are low nibbles, 2, 3 high ones; bits of one byte serve all four.
-                let (half, quarter) = (i / 4, i % 4);
-                let low = &block.low.as_chunks::<32>().0[half * 2 + quarter % 2];
-                let high = &block.high.as_chunks::<32>().0[half];
-                let codes: [u8; 32] = each(|l| low[l] >> (quarter / 2 * 4) & 15 | (high[l] >> (quarter * 2) & 3) << 4);
+                let codes = run_of_codes(&block, i);
                 let subs = out.as_chunks_mut::<16>().0.iter_mut().zip(codes.as_chunks::<16>().0);
                 for ((out, codes), scale) in subs.zip(scales) {
                     let step = d * f32::from(*scale);
@@ -55,6 +53,32 @@ impl Block for Q6K {
                 }
             }
         }
+    }
+
+    fn rounder(isa: Isa, rows: usize) -> Option<Box<dyn Rounder>> {
+        rounder::Of::<Self, SUPER>::rounder(isa, rows)
+    }
+}
+
+impl Snapped<SUPER> for Q6K {
+    type Layout = Layout;
+    const POINTS: Points = Points::Uniform { span: 63, ties: Ties::Even };
+    const SUB: usize = 16;
+
+    fn step(block: &Layout, sub: usize) -> Step {
+        Step { step: f16_value(block.d) * f32::from(block.scales[sub]), min: 0.0, low: -32.0 }
+    }
+
+    fn codes(block: &Layout) -> Codes {
+        let mut codes = [0; SUPER];
+        for (i, codes) in codes.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+            *codes = run_of_codes(block, i);
+        }
+        codes
+    }
+
+    fn set_codes(block: &mut Layout, codes: &Codes) {
+        *block = pack(block.d, block.scales, codes);
     }
 }
 
@@ -110,6 +134,16 @@ impl Searched<16> for Q6K {
             *out = bytemuck::cast(pack(d, scales, &codes));
         }
     }
+}
+
+/// The codes of elements `32 * i ..`.
+#[inline(always)]
+fn run_of_codes(block: &Layout, i: usize) -> [u8; 32] {
+    // Of each half: quarters 0, 1 are low nibbles, 2, 3 high ones; bits of one byte serve all four.
+    let (half, quarter) = (i / 4, i % 4);
+    let low = &block.low.as_chunks::<32>().0[half * 2 + quarter % 2];
+    let high = &block.high.as_chunks::<32>().0[half];
+    each(|l| low[l] >> (quarter / 2 * 4) & 15 | (high[l] >> (quarter * 2) & 3) << 4)
 }
 
 #[inline(always)]

@@ -4,12 +4,14 @@ use bytemuck::{Pod, Zeroable};
 
 use super::codec::{Block, Input, blocks};
 use super::half::{f16_bits, f16_value};
-use super::small::{LEN, halves, inverse, joined};
+use super::rounder::{self, Points, Rounder, Snapped, Step, Ties};
+use super::small::{Codes, LEN, halves, inverse, joined};
+use crate::Isa;
 use crate::lanes::{Lanes, Vector, each};
 
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-struct Layout {
+pub(super) struct Layout {
     d: u16,
     codes: [i8; 32],
 }
@@ -50,5 +52,26 @@ impl Block for Q8_0 {
             let d = f16_value(block.d);
             *out = each(|j| f32::from(block.codes[j]) * d);
         }
+    }
+
+    fn rounder(isa: Isa, rows: usize) -> Option<Box<dyn Rounder>> {
+        rounder::Of::<Self, LEN>::rounder(isa, rows)
+    }
+}
+
+impl Snapped<LEN> for Q8_0 {
+    type Layout = Layout;
+    const POINTS: Points = Points::Uniform { span: 255, ties: Ties::Away };
+
+    fn step(block: &Layout, _: usize) -> Step {
+        Step { step: f16_value(block.d), min: 0.0, low: -128.0 }
+    }
+
+    fn codes(block: &Layout) -> Codes {
+        block.codes.map(|code| (code as u8).wrapping_add(128))
+    }
+
+    fn set_codes(block: &mut Layout, codes: &Codes) {
+        block.codes = codes.map(|code| code.wrapping_sub(128) as i8);
     }
 }

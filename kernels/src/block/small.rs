@@ -128,15 +128,22 @@ pub(super) fn encode_weighted<L: Lanes, B: Weighted>(
     let cols = input.cols;
     let (mut x_rows, mut w_rows, mut scratch) = (empty_groups(), empty_groups(), empty_groups());
     let mut found = [Fit::default(); GROUPS];
-    let batches = input.values.chunks(LANES * cols).zip(out.chunks_mut(LANES * cols / LEN * block_bytes));
-    for (x, out) in batches {
-        let squares = square_sums(lanes, x, cols);
+    // Rows of one block fill all groups only if there are more of them.
+    let rows = if input.row_squares.is_some() { GROUPS * LANES } else { LANES };
+    let batches = input.values.chunks(rows * cols).zip(out.chunks_mut(rows * cols / LEN * block_bytes));
+    for (batch, (x, out)) in batches.enumerate() {
+        let mut squares = [0.0; GROUPS * LANES];
+        if let Some(given) = input.row_squares.and_then(|given| given.chunks(rows).nth(batch)) {
+            squares[..given.len()].copy_from_slice(given);
+        } else {
+            squares[..LANES].copy_from_slice(&square_sums(lanes, x, cols));
+            squares.iter_mut().for_each(|sum| *sum /= cols as f32);
+        }
         let parts = x.chunks(GROUPS * LANES * LEN).zip(out.chunks_mut(GROUPS * LANES * block_bytes));
         for (i, (values, out)) in parts.enumerate() {
             for (g, (x, w)) in x_rows.iter_mut().zip(&mut w_rows).enumerate() {
                 let start = (i * GROUPS + g) * LANES * LEN;
-                let square = |lane: usize| squares[((start + lane * LEN) / cols).min(LANES - 1)];
-                let mean_squares = each(|lane| square(lane) / cols as f32);
+                let mean_squares = each(|lane| squares[((start + lane * LEN) / cols).min(rows - 1)]);
                 let mut natural = [0.0; LANES * LEN];
                 let values = values.chunks(LANES * LEN).nth(g).unwrap_or_default();
                 natural[..values.len()].copy_from_slice(values);

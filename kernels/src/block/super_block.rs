@@ -232,6 +232,17 @@ pub(super) fn pack_two_bits(codes: &Codes, out: &mut [u8; 64]) {
     }
 }
 
+/// What [`pack_two_bits`] packed.
+pub(super) fn unpack_two_bits(packed: &[u8; 64]) -> Codes {
+    let mut codes = [0; SUPER];
+    for (codes, packed) in codes.as_chunks_mut::<128>().0.iter_mut().zip(packed.as_chunks::<32>().0) {
+        for (i, code) in codes.iter_mut().enumerate() {
+            *code = packed[i % 32] >> (i / 32 * 2) & 3;
+        }
+    }
+    codes
+}
+
 /// Two low nibbles a byte: byte `l` of each 32 holds elements `l` and `l + 32` of its 64.
 #[inline(always)]
 pub(super) fn pack_nibbles(codes: &Codes, out: &mut [u8; 128]) {
@@ -242,12 +253,32 @@ pub(super) fn pack_nibbles(codes: &Codes, out: &mut [u8; 128]) {
     }
 }
 
+/// What [`pack_nibbles`] packed.
+pub(super) fn unpack_nibbles(packed: &[u8; 128]) -> Codes {
+    let mut codes = [0; SUPER];
+    for (codes, packed) in codes.as_chunks_mut::<64>().0.iter_mut().zip(packed.as_chunks::<32>().0) {
+        for (i, code) in codes.iter_mut().enumerate() {
+            *code = packed[i % 32] >> (i / 32 * 4) & 15;
+        }
+    }
+    codes
+}
+
 /// One bit of each code: bit `i` of byte `l` is of element `32 * i + l`.
 #[inline(always)]
 pub(super) fn pack_bits(codes: &Codes, bit: u8, out: &mut [u8; 32]) {
     for (i, codes) in codes.as_chunks::<32>().0.iter().enumerate() {
         for (code, out) in codes.iter().zip(&mut *out) {
             *out |= (code >> bit & 1) << i;
+        }
+    }
+}
+
+/// Adds what [`pack_bits`] packed.
+pub(super) fn unpack_bits(packed: &[u8; 32], bit: u8, codes: &mut Codes) {
+    for (i, codes) in codes.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+        for (code, packed) in codes.iter_mut().zip(packed) {
+            *code |= (packed >> i & 1) << bit;
         }
     }
 }

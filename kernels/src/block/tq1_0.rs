@@ -4,15 +4,17 @@ use bytemuck::{Pod, Zeroable};
 
 use super::codec::{Block, Input, blocks};
 use super::half::{f16_bits, f16_value};
-use super::super_block::SUPER;
+use super::rounder::{self, Points, Rounder, Snapped, Step, Ties};
+use super::super_block::{Codes, SUPER};
 use super::ternary::{codes, inverse, largest};
+use crate::Isa;
 use crate::lanes::{Lanes, each};
 
 /// A byte is a fraction of 256 whose first five ternary digits are the codes. Byte `m` of the first 32 holds elements
 /// `m + 32 * n`, of the next 16 elements `160 + m + 16 * n`, of the last four elements `240 + m + 4 * n` (four of them).
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-struct Layout {
+pub(super) struct Layout {
     wide: [u8; 32],
     narrow: [u8; 16],
     last: [u8; 4],
@@ -35,12 +37,7 @@ impl Block for Tq1_0 {
         for (x, out) in input.values.as_chunks::<SUPER>().0.iter().zip(out.as_chunks_mut::<{ Self::BYTES }>().0) {
             let d = largest(lanes, x);
             let codes = codes(lanes, x, inverse(d));
-            *out = bytemuck::cast(Layout {
-                wide: pack(&codes[..160]),
-                narrow: pack(&codes[160..240]),
-                last: pack(&codes[240..]),
-                d: f16_bits(d),
-            });
+            *out = bytemuck::cast(encoded(&codes, f16_bits(d)));
         }
     }
 
@@ -55,6 +52,38 @@ impl Block for Tq1_0 {
             unpack(&block.last, d, last);
         }
     }
+
+    fn rounder(isa: Isa, rows: usize) -> Option<Box<dyn Rounder>> {
+        rounder::Of::<Self, SUPER>::rounder(isa, rows)
+    }
+}
+
+impl Snapped<SUPER> for Tq1_0 {
+    type Layout = Layout;
+    const POINTS: Points = Points::Uniform { span: 2, ties: Ties::Away };
+
+    fn step(block: &Layout, _: usize) -> Step {
+        Step { step: f16_value(block.d), min: 0.0, low: -1.0 }
+    }
+
+    fn codes(block: &Layout) -> Codes {
+        let mut codes = [0; SUPER];
+        let (wide, rest) = codes.split_at_mut(160);
+        let (narrow, last) = rest.split_at_mut(80);
+        digits(&block.wide, wide);
+        digits(&block.narrow, narrow);
+        digits(&block.last, last);
+        codes
+    }
+
+    fn set_codes(block: &mut Layout, codes: &Codes) {
+        *block = encoded(codes, block.d);
+    }
+}
+
+#[inline(always)]
+fn encoded(codes: &Codes, d: u16) -> Layout {
+    Layout { wide: pack(&codes[..160]), narrow: pack(&codes[160..240]), last: pack(&codes[240..]), d }
 }
 
 /// Packs up to five runs of `N` codes; missing runs count as zeros.
@@ -79,6 +108,17 @@ fn unpack<const N: usize>(bytes: &[u8; N], d: f32, out: &mut [f32]) {
             let scaled = u16::from(*fraction) * 3;
             *out = f32::from((scaled >> 8) as i8 - 1) * d;
             *fraction = scaled as u8;
+        }
+    }
+}
+
+/// The codes of as many runs as `out` has room for.
+fn digits<const N: usize>(bytes: &[u8; N], out: &mut [u8]) {
+    let mut fractions = *bytes;
+    for out in out.as_chunks_mut::<N>().0 {
+        for (out, fraction) in out.iter_mut().zip(&mut fractions) {
+            let scaled = u16::from(*fraction) * 3;
+            (*out, *fraction) = ((scaled >> 8) as u8, scaled as u8);
         }
     }
 }

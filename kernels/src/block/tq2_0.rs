@@ -4,13 +4,15 @@ use bytemuck::{Pod, Zeroable};
 
 use super::codec::{Block, Input, blocks};
 use super::half::{f16_bits, f16_value};
-use super::super_block::{SUPER, pack_two_bits};
+use super::rounder::{self, Points, Rounder, Snapped, Step, Ties};
+use super::super_block::{Codes, SUPER, pack_two_bits, unpack_two_bits};
 use super::ternary::{codes, inverse, largest};
+use crate::Isa;
 use crate::lanes::Lanes;
 
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-struct Layout {
+pub(super) struct Layout {
     /// Byte `l` of a half holds elements `l`, `l + 32`, `l + 64`, `l + 96`.
     codes: [u8; 64],
     d: u16,
@@ -48,5 +50,26 @@ impl Block for Tq2_0 {
                 }
             }
         }
+    }
+
+    fn rounder(isa: Isa, rows: usize) -> Option<Box<dyn Rounder>> {
+        rounder::Of::<Self, SUPER>::rounder(isa, rows)
+    }
+}
+
+impl Snapped<SUPER> for Tq2_0 {
+    type Layout = Layout;
+    const POINTS: Points = Points::Uniform { span: 2, ties: Ties::Away };
+
+    fn step(block: &Layout, _: usize) -> Step {
+        Step { step: f16_value(block.d), min: 0.0, low: -1.0 }
+    }
+
+    fn codes(block: &Layout) -> Codes {
+        unpack_two_bits(&block.codes)
+    }
+
+    fn set_codes(block: &mut Layout, codes: &Codes) {
+        pack_two_bits(codes, &mut block.codes);
     }
 }

@@ -1,6 +1,7 @@
 //! What turns importance into the weights of a search.
 
-use crate::lanes::{LANES, Lanes, Row, Vector};
+use crate::Isa;
+use crate::lanes::{Job, LANES, Lanes, Row, Vector, dispatch};
 
 /// Sums of squares of up to sixteen rows of `len` elements, each summed in order.
 #[inline(always)]
@@ -23,6 +24,28 @@ pub(super) fn square_sums<L: Lanes>(lanes: L, rows: &[f32], len: usize) -> [f32;
         }
     }
     sums
+}
+
+/// The mean square of each row of `cols` elements, as encoders compute it: summed in order, in f32.
+pub fn mean_squares(isa: Isa, rows: &[f32], cols: usize) -> Vec<f32> {
+    assert!(cols > 0 && rows.len().is_multiple_of(cols), "whole rows");
+    let mut out = Vec::with_capacity(rows.len() / cols);
+    for rows in rows.chunks(LANES * cols) {
+        let sums = dispatch(isa, SquareSums(rows, cols));
+        out.extend(sums.iter().take(rows.len() / cols).map(|sum| sum / cols as f32));
+    }
+    out
+}
+
+struct SquareSums<'a>(&'a [f32], usize);
+
+impl Job for SquareSums<'_> {
+    type Out = [f32; LANES];
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) -> [f32; LANES] {
+        square_sums(lanes, self.0, self.1)
+    }
 }
 
 /// Turns importance into `importance * sqrt(mean_square + x * x)`.

@@ -46,6 +46,15 @@ pub(in crate::block) fn codes<L: Lanes>(lanes: L, x: L::F) -> [u8; LANES] {
     each(|lane| 15 - words[lane] as u8)
 }
 
+/// The codes of the nearest levels, and the levels.
+#[inline(always)]
+pub(in crate::block) fn nearest<L: Lanes>(lanes: L, x: L::F) -> ([u8; LANES], L::F) {
+    let answers = answers(lanes, x);
+    let mut words = [0; LANES];
+    answers.store(&mut words);
+    (each(|lane| 15 - words[lane] as u8), lanes.pick16(&BY_ANSWERS, answers))
+}
+
 /// The scale that maximises the weighted correlation, over sixteen trials around `-127 / extreme`.
 #[inline(always)]
 pub(in crate::block) fn search<L: Lanes, const N: usize>(lanes: L, x: &[Row; N], w: &[Row; N]) -> L::F {

@@ -1,0 +1,123 @@
+//! Columns of many rows onto a type's grid, one block at a time: what error-compensated rounding needs.
+
+mod alone;
+mod columns;
+mod points;
+
+pub(super) use alone::Alone;
+pub(crate) use columns::Columns;
+pub(crate) use points::{Points, Ties};
+
+use std::marker::PhantomData;
+
+use super::codec::{Block, Input, encode_rows};
+use crate::Isa;
+
+/// Rounds columns of many rows onto a type's grid, one block of columns at a time.
+///
+/// Laws, tested for every codec that has one: `fit`, then `snap` of every column with the values that were fitted, then
+/// `pack` gives the bytes of [`super::Codec::encode`]; what `snap` gives is what decoding gives, bit for bit; every
+/// [`Isa`] gives the same bytes. Other values go to the nearest point of the grid, and where two are as near, to the one
+/// that `encode` would take. (Some encoders leave elements off the nearest point, since they round before the scale is
+/// settled. Exactly the fitted value of such an element is rounded as the encoder did.)
+///
+/// A rounder works on one thread. Panics if the lengths do not fit together.
+pub trait Rounder: Send {
+    /// Columns of a block: all of them share the grid that `fit` chooses.
+    fn block_len(&self) -> usize;
+
+    /// Chooses the grid of one block in each row. `x` is `[rows, block_len]` row-major, `importance` one weight a column
+    /// of the block; `row_squares` the mean square of each whole row, since some types weigh by it, as
+    /// [`super::mean_squares`] computes it. Values must be finite.
+    fn fit(&mut self, x: &[f32], importance: Option<&[f32]>, row_squares: &[f32]);
+
+    /// Rounds column `col` of the block in all rows to the nearest points of their grids: `x[rows]` to `out[rows]`, the
+    /// values that decoding gives. Columns may come in any order, each may be rounded again (the last counts); a column
+    /// that is never rounded keeps what `encode` gave it.
+    fn snap(&mut self, col: usize, x: &[f32], out: &mut [f32]);
+
+    /// The bytes of the block in each row, `[rows, block_bytes]`.
+    fn pack(&self, out: &mut [u8]);
+}
+
+/// What a sub-block's codes stand for: `step * level - min`, where uniform levels are `low + code`.
+#[derive(Clone, Copy)]
+pub(crate) struct Step {
+    pub(crate) step: f32,
+    pub(crate) min: f32,
+    pub(crate) low: f32,
+}
+
+/// A type as [`Columns`] sees it.
+pub(crate) trait Grid: Send {
+    fn points(&self) -> Points;
+    fn block_len(&self) -> usize;
+    fn block_bytes(&self) -> usize;
+    /// Elements that share a [`Step`].
+    fn sub_len(&self) -> usize;
+    /// Encodes one block a row.
+    fn encode(&self, isa: Isa, x: &[f32], importance: Option<&[f32]>, row_squares: &[f32], out: &mut [u8]);
+    /// Of sub-block `sub`.
+    fn step(&self, block: &[u8], sub: usize) -> Step;
+    fn codes(&self, block: &[u8], out: &mut [u8]);
+    fn set_codes(&self, block: &mut [u8], codes: &[u8]);
+}
+
+/// A static block type whose elements round alone.
+pub(super) trait Snapped<const LEN: usize>: Block {
+    type Layout: bytemuck::Pod;
+    const POINTS: Points;
+    /// Elements that share a [`Step`].
+    const SUB: usize = LEN;
+
+    fn step(block: &Self::Layout, sub: usize) -> Step;
+    fn codes(block: &Self::Layout) -> [u8; LEN];
+    fn set_codes(block: &mut Self::Layout, codes: &[u8; LEN]);
+}
+
+/// The grid of a block type.
+pub(super) struct Of<B, const LEN: usize>(PhantomData<B>);
+
+impl<B: Snapped<LEN> + Send, const LEN: usize> Of<B, LEN> {
+    pub(super) fn rounder(isa: Isa, rows: usize) -> Option<Box<dyn Rounder>> {
+        Some(Box::new(Columns::new(Of::<B, LEN>(PhantomData), isa, rows)))
+    }
+}
+
+impl<B: Snapped<LEN> + Send, const LEN: usize> Grid for Of<B, LEN> {
+    fn points(&self) -> Points {
+        B::POINTS
+    }
+
+    fn block_len(&self) -> usize {
+        LEN
+    }
+
+    fn block_bytes(&self) -> usize {
+        B::BYTES
+    }
+
+    fn sub_len(&self) -> usize {
+        B::SUB
+    }
+
+    fn encode(&self, isa: Isa, x: &[f32], importance: Option<&[f32]>, row_squares: &[f32], out: &mut [u8]) {
+        let importance = importance.filter(|_| B::WEIGHS);
+        encode_rows::<B>(isa, Input { values: x, cols: LEN, importance, row_squares: Some(row_squares) }, out);
+    }
+
+    fn step(&self, block: &[u8], sub: usize) -> Step {
+        B::step(&bytemuck::pod_read_unaligned(block), sub)
+    }
+
+    fn codes(&self, block: &[u8], out: &mut [u8]) {
+        out.copy_from_slice(&B::codes(&bytemuck::pod_read_unaligned(block)));
+    }
+
+    fn set_codes(&self, block: &mut [u8], codes: &[u8]) {
+        let mut layout = bytemuck::pod_read_unaligned(block);
+        let codes = codes.first_chunk().expect("the codes of a block");
+        B::set_codes(&mut layout, codes);
+        block.copy_from_slice(bytemuck::bytes_of(&layout));
+    }
+}
