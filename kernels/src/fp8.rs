@@ -12,8 +12,7 @@ pub const E5M2_MAX: f32 = 57344.0;
 pub const E2M1_MAX: f32 = 6.0;
 
 /// What the sixteen codes of E2M1 stand for.
-pub const E2M1: [f32; 16] =
-    [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, -0.0, -0.5, -1.0, -1.5, -2.0, -3.0, -4.0, -6.0];
+pub const E2M1: [f32; 16] = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, -0.0, -0.5, -1.0, -1.5, -2.0, -3.0, -4.0, -6.0];
 
 /// What all codes of E4M3 stand for.
 static E4M3: [f32; 256] = table(3, 7, false);

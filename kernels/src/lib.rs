@@ -7,6 +7,7 @@ pub mod block;
 pub mod cpu;
 mod finite;
 pub mod fp8;
+pub mod group;
 mod isa;
 mod lanes;
 

@@ -5,6 +5,8 @@
 mod cases;
 #[path = "support/data.rs"]
 mod data;
+#[path = "support/groups.rs"]
+mod groups;
 
 use cases::{Case, cases, importances};
 use data::Random;
@@ -14,6 +16,11 @@ use planish_kernels::block::{CODECS, Codec, Rounder, mean_squares};
 fn isas() -> impl Iterator<Item = Isa> {
     let asked = Isa::overridden().and_then(Result::ok);
     Isa::ALL.into_iter().filter(move |isa| isa.available() && asked.is_none_or(|asked| *isa == asked))
+}
+
+/// Block types and some groups.
+fn codecs(groups: &[Box<dyn Codec>]) -> impl Iterator<Item = &dyn Codec> {
+    CODECS.iter().map(|codec| *codec as &dyn Codec).chain(groups.iter().map(AsRef::as_ref))
 }
 
 /// Columns `block * len ..` of all rows.
@@ -58,8 +65,9 @@ fn same_bits(a: &[f32], b: &[f32]) -> bool {
 fn rounding_what_was_fitted_is_encoding() {
     for case in cases() {
         let squares = mean_squares(Isa::Scalar, &case.rows, case.cols);
+        let groups = groups::groups(case.cols);
         for (weights, importance) in importances(case.cols) {
-            for codec in CODECS.iter().filter(|c| case.cols.is_multiple_of(c.block_len())) {
+            for codec in codecs(&groups).filter(|c| case.cols.is_multiple_of(c.block_len())) {
                 let rows = case.rows.len() / case.cols;
                 let Some(mut first) = codec.rounder(Isa::Scalar, rows) else { continue };
                 let (len, bytes) = (first.block_len(), codec.block_bytes());
@@ -88,9 +96,9 @@ fn rounding_what_was_fitted_is_encoding() {
                         let mut untouched = vec![0; want.len()];
                         rounder.pack(&mut untouched);
                         assert!(untouched == want, "{what}: before any column");
-                        let (values, packed) = snapped(rounder.as_mut(), *codec, &x);
+                        let (values, packed) = snapped(rounder.as_mut(), codec, &x);
                         assert!(packed == want, "{what}: bytes");
-                        assert!(same_bits(&values, &decoded(*codec, &packed)), "{what}: values");
+                        assert!(same_bits(&values, &decoded(codec, &packed)), "{what}: values");
                     }
                 }
             }
@@ -102,7 +110,8 @@ fn rounding_what_was_fitted_is_encoding() {
 #[test]
 fn other_values_go_to_the_nearest_point() {
     let mut random = Random(21);
-    for codec in CODECS {
+    let groups = groups::groups(96);
+    for codec in codecs(&groups) {
         let rows = 21;
         let len = codec.block_len();
         let Some(mut first) = codec.rounder(Isa::Scalar, rows) else { continue };
@@ -112,17 +121,17 @@ fn other_values_go_to_the_nearest_point() {
         for importance in [None, Some(importance.as_slice())] {
             first.fit(&x, importance, &squares);
             let moved: Vec<f32> = x.iter().map(|x| x + random.gaussian() * 0.01).collect();
-            let (values, bytes) = snapped(first.as_mut(), *codec, &moved);
-            assert!(same_bits(&values, &decoded(*codec, &bytes)), "{}: values", codec.name());
+            let (values, bytes) = snapped(first.as_mut(), codec, &moved);
+            assert!(same_bits(&values, &decoded(codec, &bytes)), "{}: values", codec.name());
             for isa in isas() {
                 let mut other = codec.rounder(isa, rows).expect("as before");
                 other.fit(&x, importance, &squares);
-                let found = snapped(other.as_mut(), *codec, &moved);
+                let found = snapped(other.as_mut(), codec, &moved);
                 assert!(found.1 == bytes && same_bits(&found.0, &values), "{} {}", codec.name(), isa.name());
             }
             // A fine ramp finds all points of each element's grid.
             let points: Vec<Vec<f32>> = (0..=2000)
-                .map(|i| snapped(first.as_mut(), *codec, &vec![(i - 1000) as f32 * 0.0005; rows * len]).0)
+                .map(|i| snapped(first.as_mut(), codec, &vec![(i - 1000) as f32 * 0.0005; rows * len]).0)
                 .collect();
             for (i, (&x, &value)) in moved.iter().zip(&values).enumerate() {
                 let best = points.iter().map(|p| (p[i] - x).abs()).fold(f32::INFINITY, f32::min);

@@ -25,16 +25,15 @@ pub(super) fn codes<L: Lanes>(lanes: L, x: L::F, size: f32, d: f32) -> [u8; LANE
 /// The middles between neighbouring magnitudes, and how far apart those are.
 const MIDDLES: [(f32, f32); 7] = [(0.5, 1.0), (1.5, 1.0), (2.5, 1.0), (3.5, 1.0), (5.0, 2.0), (7.0, 2.0), (10.0, 4.0)];
 
-/// The codes nearest to `x`, and their values; `d` is half the scale, positive or 0. Ties go to the even code where
-/// `even`, or else towards zero. What rounds to zero keeps its sign where `negative_zero`.
+/// The codes nearest to `x`, which is in units of half the scale, and their values. Ties go to the even code where `even`,
+/// or else towards zero. What rounds to zero keeps its sign where `negative_zero`.
 #[inline(always)]
-pub(super) fn nearest<L: Lanes>(lanes: L, x: L::F, d: L::F, even: bool, negative_zero: bool) -> ([u8; LANES], L::F) {
+pub(super) fn nearest<L: Lanes>(lanes: L, x: L::F, even: bool, negative_zero: bool) -> ([u8; LANES], L::F) {
     let (zero, one) = (lanes.splat(0.0), lanes.splat(1.0));
-    // Where all points are one, none is above the first.
-    let size = L::F::select(zero.lt(d), x.abs(), lanes.splat(-1.0));
+    let size = x.abs();
     let (mut code, mut value) = (zero, zero);
     for (i, (middle, gap)) in MIDDLES.into_iter().enumerate() {
-        let middle = lanes.splat(middle) * d;
+        let middle = lanes.splat(middle);
         let mut above = middle.lt(size);
         if even && i % 2 == 1 {
             above = above | middle.eq(size);

@@ -33,7 +33,7 @@ pub(crate) fn f16_value(bits: u16) -> f32 {
 
 /// Rounds to bfloat16, ties to even. NaN stays NaN and becomes quiet.
 #[inline(always)]
-pub(super) fn bf16_bits(v: f32) -> u16 {
+pub(crate) fn bf16_bits(v: f32) -> u16 {
     let bits = v.to_bits();
     let rounded = (u64::from(bits) + 0x7fff + u64::from((bits >> 16) & 1)) >> 16;
     if bits & 0x7fff_ffff > f32::INFINITY.to_bits() { (bits >> 16) as u16 | 64 } else { rounded as u16 }

@@ -33,11 +33,11 @@ struct Kept {
 impl<G: Grid> Columns<G> {
     pub(crate) fn new(grid: G, isa: Isa, rows: usize) -> Self {
         let tiles = rows.div_ceil(LANES);
-        let (len, subs) = (grid.block_len(), grid.block_len() / grid.sub_len());
+        let (len, subs) = (grid.elements(), grid.elements() / grid.sub_len());
         Columns {
             isa,
             rows,
-            bytes: vec![0; rows * grid.block_bytes()],
+            bytes: vec![0; rows * grid.bytes()],
             steps: vec![Steps::default(); subs * tiles],
             codes: vec![[0; LANES]; len * tiles],
             kept: vec![Vec::new(); len],
@@ -51,11 +51,11 @@ impl<G: Grid> Columns<G> {
 
     /// Steps and codes from the bytes.
     fn read(&mut self) {
-        let (tiles, len) = (self.tiles(), self.grid.block_len());
+        let (tiles, len) = (self.tiles(), self.grid.elements());
         let subs = len / self.grid.sub_len();
         let mut codes = vec![0; LANES * len];
-        for (tile, blocks) in self.bytes.chunks(LANES * self.grid.block_bytes()).enumerate() {
-            for (lane, block) in blocks.chunks_exact(self.grid.block_bytes()).enumerate() {
+        for (tile, blocks) in self.bytes.chunks(LANES * self.grid.bytes()).enumerate() {
+            for (lane, block) in blocks.chunks_exact(self.grid.bytes()).enumerate() {
                 for sub in 0..subs {
                     self.steps[sub * tiles + tile].set_lane(lane, self.grid.step(block, sub));
                 }
@@ -72,14 +72,14 @@ impl<G: Grid> Columns<G> {
 
 impl<G: Grid> Rounder for Columns<G> {
     fn block_len(&self) -> usize {
-        self.grid.block_len()
+        self.grid.elements()
     }
 
     fn fit(&mut self, x: &[f32], importance: Option<&[f32]>, row_squares: &[f32]) {
-        let len = self.grid.block_len();
+        let len = self.grid.elements();
         assert_eq!((x.len(), row_squares.len()), (self.rows * len, self.rows), "a block and a mean square a row");
         assert!(importance.is_none_or(|w| w.len() == len), "one weight a column");
-        self.grid.encode(self.isa, x, importance, row_squares, &mut self.bytes);
+        self.grid.choose(self.isa, x, importance, row_squares, &mut self.bytes);
         self.read();
         let settle = Settle {
             points: self.grid.points(),
@@ -95,7 +95,7 @@ impl<G: Grid> Rounder for Columns<G> {
     }
 
     fn snap(&mut self, col: usize, x: &[f32], out: &mut [f32]) {
-        assert!(col < self.grid.block_len() && x.len() == self.rows && out.len() == self.rows, "a column of the block");
+        assert!(col < self.grid.elements() && x.len() == self.rows && out.len() == self.rows, "a column of the block");
         let (tiles, sub) = (self.tiles(), col / self.grid.sub_len());
         let codes = &mut self.codes[col * tiles..][..tiles];
         let steps = &self.steps[sub * tiles..][..tiles];
@@ -112,15 +112,15 @@ impl<G: Grid> Rounder for Columns<G> {
     fn pack(&self, out: &mut [u8]) {
         assert_eq!(out.len(), self.bytes.len(), "the bytes of the blocks");
         out.copy_from_slice(&self.bytes);
-        let (tiles, len) = (self.tiles(), self.grid.block_len());
+        let (tiles, len) = (self.tiles(), self.grid.elements());
         let mut codes = vec![0; LANES * len];
-        for (tile, blocks) in out.chunks_mut(LANES * self.grid.block_bytes()).enumerate() {
+        for (tile, blocks) in out.chunks_mut(LANES * self.grid.bytes()).enumerate() {
             for col in 0..len {
                 for lane in 0..LANES {
                     codes[lane * len + col] = self.codes[col * tiles + tile][lane];
                 }
             }
-            for (block, codes) in blocks.chunks_exact_mut(self.grid.block_bytes()).zip(codes.chunks_exact(len)) {
+            for (block, codes) in blocks.chunks_exact_mut(self.grid.bytes()).zip(codes.chunks_exact(len)) {
                 self.grid.set_codes(block, codes);
             }
         }

@@ -6,7 +6,7 @@ mod points;
 
 pub(super) use alone::Alone;
 pub(crate) use columns::Columns;
-pub(crate) use points::{Points, Ties};
+pub(crate) use points::{Points, Steps, Ties};
 
 use std::marker::PhantomData;
 
@@ -51,12 +51,14 @@ pub(crate) struct Step {
 /// A type as [`Columns`] sees it.
 pub(crate) trait Grid: Send {
     fn points(&self) -> Points;
-    fn block_len(&self) -> usize;
-    fn block_bytes(&self) -> usize;
+    /// Elements of a block.
+    fn elements(&self) -> usize;
+    /// Bytes of a block.
+    fn bytes(&self) -> usize;
     /// Elements that share a [`Step`].
     fn sub_len(&self) -> usize;
     /// Encodes one block a row.
-    fn encode(&self, isa: Isa, x: &[f32], importance: Option<&[f32]>, row_squares: &[f32], out: &mut [u8]);
+    fn choose(&self, isa: Isa, x: &[f32], importance: Option<&[f32]>, row_squares: &[f32], out: &mut [u8]);
     /// Of sub-block `sub`.
     fn step(&self, block: &[u8], sub: usize) -> Step;
     fn codes(&self, block: &[u8], out: &mut [u8]);
@@ -89,11 +91,11 @@ impl<B: Snapped<LEN> + Send, const LEN: usize> Grid for Of<B, LEN> {
         B::POINTS
     }
 
-    fn block_len(&self) -> usize {
+    fn elements(&self) -> usize {
         LEN
     }
 
-    fn block_bytes(&self) -> usize {
+    fn bytes(&self) -> usize {
         B::BYTES
     }
 
@@ -101,7 +103,7 @@ impl<B: Snapped<LEN> + Send, const LEN: usize> Grid for Of<B, LEN> {
         B::SUB
     }
 
-    fn encode(&self, isa: Isa, x: &[f32], importance: Option<&[f32]>, row_squares: &[f32], out: &mut [u8]) {
+    fn choose(&self, isa: Isa, x: &[f32], importance: Option<&[f32]>, row_squares: &[f32], out: &mut [u8]) {
         let importance = importance.filter(|_| B::WEIGHS);
         encode_rows::<B>(isa, Input { values: x, cols: LEN, importance, row_squares: Some(row_squares) }, out);
     }

@@ -48,14 +48,16 @@ impl Steps {
         Step { step: self.step.0[lane], min: self.min.0[lane], low: self.low.0[lane] }
     }
 
-    pub(super) fn set_lane(&mut self, lane: usize, step: Step) {
+    #[inline(always)]
+    pub(crate) fn set_lane(&mut self, lane: usize, step: Step) {
         (self.step.0[lane], self.min.0[lane], self.low.0[lane]) = (step.step, step.min, step.low);
     }
 }
 
 impl Points {
     /// What decoding makes of a code.
-    pub(super) fn value(self, code: u8, Step { step, min, low }: Step) -> f32 {
+    #[inline(always)]
+    pub(crate) fn value(self, code: u8, Step { step, min, low }: Step) -> f32 {
         match self {
             Points::Uniform { .. } => step * (f32::from(code) + low) - min,
             Points::Uneven => step * f32::from(nonlinear::LEVELS[usize::from(code & 15)]),
@@ -74,7 +76,7 @@ impl Points {
     /// The nearest codes, and what decoding makes of them. Where the step is zero, all points are one, and the code is
     /// the one for 0.
     #[inline(always)]
-    pub(super) fn nearest<L: Lanes>(self, lanes: L, x: L::F, steps: &Steps) -> ([u8; LANES], L::F) {
+    pub(crate) fn nearest<L: Lanes>(self, lanes: L, x: L::F, steps: &Steps) -> ([u8; LANES], L::F) {
         let zero = lanes.splat(0.0);
         let (step, min) = (lanes.load(&steps.step.0), lanes.load(&steps.min.0));
         let scaled = || L::F::select(step.eq(zero), zero, (x + min) / step);
@@ -91,7 +93,7 @@ impl Points {
                 (codes, step * level)
             }
             Points::E2m1 { even, negative_zero } => {
-                let (codes, level) = fp4::nearest(lanes, x, step, even, negative_zero);
+                let (codes, level) = fp4::nearest(lanes, scaled(), even, negative_zero);
                 (codes, level * step)
             }
             Points::E4m3 => {
