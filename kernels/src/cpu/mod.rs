@@ -8,6 +8,7 @@
 
 mod act;
 mod attend;
+mod cholesky;
 mod combine;
 mod embed;
 mod exp;
@@ -18,11 +19,13 @@ mod matmul;
 mod norm;
 mod rope;
 mod squares;
+mod subtract;
 #[cfg(test)]
 mod testing;
 
 pub use act::{Activation, activate};
 pub use attend::{Attention, attend};
+pub use cholesky::{NotPositive, factor};
 pub use combine::{add, multiply};
 pub use embed::embed;
 pub use gram::gram;
@@ -31,6 +34,7 @@ pub use matmul::{Precision, Weight, matmul};
 pub use norm::{layer_norm, rms_norm};
 pub use rope::{Rotation, Turns, rope};
 pub use squares::sum_squares;
+pub use subtract::{Strided, subtract_product};
 
 /// Writes a function whose body is compiled once for each instruction set, with the same arithmetic in each: the
 /// compiler vectorises it, and never contracts or reorders floating point.
