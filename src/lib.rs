@@ -7,6 +7,7 @@
 pub mod amount;
 pub mod checkpoint;
 pub mod imatrix;
+pub mod method;
 pub mod model;
 pub mod modelfile;
 pub mod plan;

@@ -26,7 +26,7 @@ fn main() {
         let mut v = vec![0.0; n * n];
         let (mut ours, mut theirs) = (f64::INFINITY, f64::INFINITY);
         for round in 0..ROUNDS {
-            ours = ours.min(seconds(|| factor(isa, &mut h, n, 0.01, &order, &mut v).expect("positive")));
+            ours = ours.min(seconds(|| factor(isa, &h, n, 0.01, &order, &mut v).expect("positive")));
             let mut peer = Mat::zeros(0, 0);
             theirs = theirs.min(seconds(|| peer = faer_factor(&h, n)));
             if round == 0 {

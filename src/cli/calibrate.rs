@@ -85,6 +85,11 @@ impl Cutting {
         let (parse_special, process_output) = (false, false);
         Cutting { ctx, chunks, skip_chunks: 0, parse_special, process_output, memory: MEMORY, tokenizer: None }
     }
+
+    /// Bytes of hidden states to keep in memory.
+    pub(crate) fn memory(&self) -> usize {
+        usize::try_from(self.memory).unwrap_or(usize::MAX)
+    }
 }
 
 /// What a run made.
@@ -147,27 +152,18 @@ pub(crate) fn run_on(
 ) -> anyhow::Result<Made> {
     let (start, peak) = (Instant::now(), PeakAnon::start());
     let subject = Subject::of(checkpoint)?;
-    let mut encoder = encoder(checkpoint, cutting.tokenizer.as_deref())?;
-    encoder.parse_special(cutting.parse_special);
-    let read = |path: &PathBuf| {
-        std::fs::read_to_string(path).with_context(|| format!("{}: cannot read as UTF-8 text", path.display()))
-    };
-    let contents = texts.iter().map(read).collect::<anyhow::Result<Vec<_>>>()?;
-    let limit = cutting.chunks.map_or(usize::MAX, |n| n as usize);
-    let chunks = Chunks { tokens: cutting.ctx as usize, skip: cutting.skip_chunks as usize, limit };
-    let ids = chunks.cut(&encoder, &contents)?;
-    drop(contents);
+    let Ids { ids, tokens } = cut(checkpoint, texts, cutting)?;
     let job = Calibration {
         model: &subject.model,
         source: checkpoint.source.as_ref(),
         ids: &ids,
-        tokens: chunks.tokens,
-        settings: Settings { memory: usize::try_from(cutting.memory).unwrap_or(usize::MAX), ..Settings::default() },
+        tokens,
+        settings: Settings { memory: cutting.memory(), ..Settings::default() },
         head: cutting.process_output,
     };
     let bar = progress::steps().with_message("layers");
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads(asked)).build().context("cannot start threads")?;
-    let chunk_count = ids.len() / chunks.tokens;
+    let chunk_count = ids.len() / tokens;
     let entries = if let Some((every, journal)) = keep {
         for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
             // What is in the journal stays; the rest of a part is lost.
@@ -200,6 +196,26 @@ pub(crate) fn run_on(
     let without = without.map(|weight| weight.name.clone()).collect();
     let (elapsed, peak_anon_bytes) = (start.elapsed(), peak.bytes());
     Ok(Made { imatrix, without, tokens: ids.len(), elapsed, peak_anon_bytes })
+}
+
+/// Whole chunks, one after another.
+pub(crate) struct Ids {
+    pub(crate) ids: Vec<u32>,
+    /// Of a chunk.
+    pub(crate) tokens: usize,
+}
+
+/// Cuts texts into chunks of ids.
+pub(crate) fn cut(checkpoint: &Checkpoint, texts: &[PathBuf], cutting: &Cutting) -> anyhow::Result<Ids> {
+    let mut encoder = encoder(checkpoint, cutting.tokenizer.as_deref())?;
+    encoder.parse_special(cutting.parse_special);
+    let read = |path: &PathBuf| {
+        std::fs::read_to_string(path).with_context(|| format!("{}: cannot read as UTF-8 text", path.display()))
+    };
+    let contents = texts.iter().map(read).collect::<anyhow::Result<Vec<_>>>()?;
+    let limit = cutting.chunks.map_or(usize::MAX, |n| n as usize);
+    let chunks = Chunks { tokens: cutting.ctx as usize, skip: cutting.skip_chunks as usize, limit };
+    Ok(Ids { ids: chunks.cut(&encoder, &contents)?, tokens: chunks.tokens })
 }
 
 fn encoder(checkpoint: &Checkpoint, named: Option<&Path>) -> anyhow::Result<Encoder> {

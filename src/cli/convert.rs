@@ -41,8 +41,8 @@ pub(crate) fn run(args: &Args, out: &Out) -> anyhow::Result<Status> {
         To::F32 => "f32",
         To::Hf => return to_hf(args, out),
     };
-    let job = args.types.job(Checkpoint::open(&args.source.model)?, recipe(mix)?, None, out)?;
-    execute(&job, args.types.split_max_size, &args.target, None, out)
+    let job = args.types.job(Checkpoint::open(&args.source.model)?, recipe(mix)?, None, false, out)?;
+    execute(&job, args.types.split_max_size, &args.target, None, None, out)
 }
 
 fn to_hf(args: &Args, out: &Out) -> anyhow::Result<Status> {
@@ -57,7 +57,7 @@ fn to_hf(args: &Args, out: &Out) -> anyhow::Result<Status> {
         run::restore_folder(run, &plan, &output, types.split_max_size, target.force)
     })?;
     let folder = Some(output.display().to_string());
-    tell(&plan.outline(), &outcome, &[("folder", folder)], None, out)?;
+    tell(&plan.outline(), &outcome, &[("folder", folder)], None, None, out)?;
     Ok(Status::Done)
 }
 

@@ -11,6 +11,7 @@ mod plan;
 mod progress;
 mod quantize;
 mod reports;
+mod rounding;
 mod show;
 mod signals;
 mod verify;

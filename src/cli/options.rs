@@ -45,12 +45,13 @@ pub(crate) struct Types {
 }
 
 impl Types {
-    /// Decides everything; warnings are printed.
+    /// Decides everything; warnings are printed. `measured`: importance will be measured while layers are rounded.
     pub(crate) fn job(
         &self,
         checkpoint: Checkpoint,
         recipe: Recipe,
         importance: Option<Importance>,
+        measured: bool,
         out: &Out,
     ) -> anyhow::Result<Job> {
         let overrides = Overrides {
@@ -60,7 +61,7 @@ impl Types {
             embedding: self.embedding_type,
             tensors: self.tensor_type.clone(),
         };
-        let job = Job::new(checkpoint, plan::Request { recipe, overrides, pre: self.pre.clone(), importance })?;
+        let job = Job::new(checkpoint, plan::Request { recipe, overrides, pre: self.pre.clone(), importance, measured })?;
         for warning in &job.warnings {
             out.warning(warning);
         }

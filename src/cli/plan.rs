@@ -33,7 +33,7 @@ pub(crate) fn run(args: &Args, out: &Out) -> anyhow::Result<()> {
     }
     let recipe = recipe(&args.to)?;
     let checkpoint = Checkpoint::open(&args.source.model)?;
-    let job = args.types.job(checkpoint, recipe, args.weighing.read()?, out)?;
+    let job = args.types.job(checkpoint, recipe, args.weighing.read()?, false, out)?;
     let output = default_output(&job.checkpoint, &job.recipe);
     let layout = gguf::layout(&output, &job.kv, &job.infos(), args.types.split_max_size)?;
     out.result(|| text(&job.outline(), &layout), || json(&job.outline(), &layout))

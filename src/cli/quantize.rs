@@ -1,5 +1,6 @@
 //! `planish quantize`: the main job.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -13,6 +14,7 @@ use planish_formats::gguf;
 
 use super::exit::{Status, UsageError};
 use super::options::{Source, Types, Weighing, recipe};
+use super::rounding::{self, Rounding};
 use super::show::Out;
 use super::work::{perform, tell, threads};
 use super::{calibrate, signals, verify};
@@ -31,6 +33,18 @@ pub(crate) struct Args {
     weighing: Weighing,
     #[command(flatten)]
     calibration: Calibration,
+    /// How weights are rounded: nearest, gptq (errors are made good by the weights that come after), awq (channels that
+    /// matter are scaled up first), or awq+gptq. All but the first see what flows through the model for the texts of
+    /// --calibrate.
+    #[arg(long, value_name = "METHOD", requires = "texts", value_parser = rounding::parse)]
+    method: Option<Rounding>,
+    /// Go on with a run of --method that was interrupted, after the last layer that was done.
+    #[arg(long, requires = "method")]
+    resume: bool,
+    /// Keep no record to resume from. (It is a folder beside the output while the run lasts, with all that is done and the
+    /// hidden states of the texts.)
+    #[arg(long, requires = "method", conflicts_with = "resume")]
+    no_journal: bool,
     /// Write where the release came from into it: version, mix, and the SHA-256 of every file that was read.
     #[arg(long)]
     provenance: bool,
@@ -62,8 +76,11 @@ struct Calibration {
 impl Calibration {
     /// Runs the model of `checkpoint` over the texts.
     fn run(&self, checkpoint: &Checkpoint, asked: Option<u16>) -> anyhow::Result<Imatrix> {
-        let cutting = calibrate::Cutting::new(self.calibrate_ctx, self.calibrate_chunks);
-        Ok(calibrate::run_on(checkpoint, &self.texts, &cutting, asked, None)?.imatrix)
+        Ok(calibrate::run_on(checkpoint, &self.texts, &self.cutting(), asked, None)?.imatrix)
+    }
+
+    fn cutting(&self) -> calibrate::Cutting {
+        calibrate::Cutting::new(self.calibrate_ctx, self.calibrate_chunks)
     }
 }
 
@@ -95,22 +112,33 @@ pub(crate) fn run(args: &Args, out: &Out) -> anyhow::Result<Status> {
     // What was typed wrong is told before a file is opened.
     let recipe = recipe(&args.to)?;
     let checkpoint = Checkpoint::open(&args.source.model)?;
-    let importance = if args.calibration.texts.is_empty() {
-        args.weighing.read()?
-    } else {
-        let output = args.target.output.clone().unwrap_or_else(|| plan::default_output(&checkpoint, &recipe));
-        if output.exists() && !args.target.force {
-            return Err(run::Error::Exists { path: output }.into());
-        }
-        let imatrix = args.calibration.run(&checkpoint, args.target.threads)?;
-        Some(Importance { imatrix, file: None, uncovered: args.weighing.uncovered() })
+    let output = args.target.output.clone().unwrap_or_else(|| plan::default_output(&checkpoint, &recipe));
+    if !args.calibration.texts.is_empty() && output.exists() && !args.target.force {
+        return Err(run::Error::Exists { path: output }.into());
+    }
+    let Calibration { texts, .. } = &args.calibration;
+    let keeping = || rounding::Keeping {
+        folder: run::Journal::beside(&output),
+        keep: !args.no_journal,
+        resume: args.resume,
     };
-    let mut job = args.types.job(checkpoint, recipe, importance, out)?;
+    let cutting = args.calibration.cutting();
+    let rounding = args.method.map(|rounding| rounding::Job::new(rounding, &checkpoint, texts, &cutting, keeping()));
+    let rounding = rounding.transpose()?;
+    let importance = match (&rounding, texts.is_empty()) {
+        (None, true) => args.weighing.read()?,
+        (Some(_), _) => None,
+        (None, false) => {
+            let imatrix = args.calibration.run(&checkpoint, args.target.threads)?;
+            Some(Importance { imatrix, file: None, uncovered: args.weighing.uncovered() })
+        }
+    };
+    let mut job = args.types.job(checkpoint, recipe, importance, rounding.is_some(), out)?;
     if args.provenance {
         let ingredients = Ingredients { imatrix: args.weighing.file(), texts: &args.calibration.texts };
         job.kv.extend(provenance::keys(&job, &ingredients)?);
     }
-    execute(&job, args.types.split_max_size, &args.target, proof.as_ref(), out)
+    execute(&job, args.types.split_max_size, &args.target, rounding.as_ref(), proof.as_ref(), out)
 }
 
 /// Does what the plan says and tells what was done. With a `proof`, the result gets its name if it passes.
@@ -118,6 +146,7 @@ pub(crate) fn execute(
     job: &Job,
     split_max_size: Option<u64>,
     target: &Target,
+    rounding: Option<&rounding::Job>,
     proof: Option<&verify::Job>,
     out: &Out,
 ) -> anyhow::Result<Status> {
@@ -126,9 +155,17 @@ pub(crate) fn execute(
     run::check_room(&layout(&output)?, target.force)?;
     let cancel = signals::cancel()?;
     let outline = job.outline();
-    let write = |path: &Path| {
+    let (threads, mut log, mut journal) = (threads(target.threads), None, None);
+    let mut write = |path: &Path| {
         let layout = layout(path)?;
-        perform(&outline, threads(target.threads), &cancel, |run| run::quantize(run, layout.create()?))
+        perform(&outline, threads, &cancel, |run| {
+            run::quantize_after(run, layout.create().map_err(run::Error::from)?, |sink| {
+                let Some(rounding) = rounding else { return Ok(BTreeSet::new()) };
+                let (written, told, record) = rounding.run(&job.checkpoint, &job.tensors, sink, threads, &cancel)?;
+                (log, journal) = (Some(told), record);
+                anyhow::Ok(written)
+            })
+        })
     };
     let (outcome, report) = match proof {
         None => (write(&output)?, None),
@@ -146,10 +183,13 @@ pub(crate) fn execute(
             (outcome, Some(report))
         }
     };
+    if let Some(journal) = journal {
+        journal.remove().map_err(run::Error::from)?;
+    }
     let wanted = target.modelfile && !outcome.files.is_empty();
     let modelfile = if wanted { Some(write_modelfile(job, &outcome.files)?) } else { None };
     let modelfile = modelfile.map(|path| path.display().to_string());
-    tell(&outline, &outcome, &[("modelfile", modelfile)], report.as_ref(), out)?;
+    tell(&outline, &outcome, &[("modelfile", modelfile)], log.as_ref(), report.as_ref(), out)?;
     let Some(report) = report.filter(|report| report.verdict != Verdict::Pass) else { return Ok(Status::Done) };
     verify::complain(&report, out);
     out.complain(&format!("{}: not written, since it did not pass", output.display()), None);

@@ -3,21 +3,21 @@
 use std::sync::atomic::AtomicBool;
 
 use planish::plan::Outline;
-use planish::run::{self, Outcome, Run};
+use planish::run::{Log, Outcome, Run};
 use planish::verify::Report;
 use planish_kernels::Isa;
 use serde_json::{Value, json};
 
 use super::plan::{summary, summary_json};
 use super::show::{self, Out};
-use super::{progress, verify};
+use super::{progress, rounding, verify};
 
 /// Does the work of `outline`: `write` gets what it has to read.
-pub(crate) fn perform(
+pub(crate) fn perform<E: Into<anyhow::Error>>(
     outline: &Outline,
     threads: usize,
     cancel: &AtomicBool,
-    write: impl FnOnce(&Run) -> run::Result<Outcome>,
+    write: impl FnOnce(&Run) -> Result<Outcome, E>,
 ) -> anyhow::Result<Outcome> {
     let source_bytes = outline.checkpoint.tensor_bytes();
     let bar = progress::bar(source_bytes);
@@ -31,15 +31,16 @@ pub(crate) fn perform(
         progress: &|weights| bar.inc((weights as f64 * scale) as u64),
     });
     bar.finish_and_clear();
-    Ok(outcome?)
+    outcome.map_err(Into::into)
 }
 
 /// Tells what was done; `extra` are facts that only this command has, for people and under their names in JSON. `proof` is
-/// how the result was verified.
+/// how the result was verified, `log` how matrices were rounded.
 pub(crate) fn tell(
     outline: &Outline,
     outcome: &Outcome,
     extra: &[(&'static str, Option<String>)],
+    log: Option<&Log>,
     proof: Option<&Report>,
     out: &Out,
 ) -> anyhow::Result<()> {
@@ -52,7 +53,8 @@ pub(crate) fn tell(
             rows.push(("memory", format!("{} beside the page cache", show::bytes(outcome.peak_anon_bytes))));
             rows.extend(outcome.files.iter().map(|file| ("written", file.display().to_string())));
             rows.extend(extra.iter().filter_map(|(name, value)| Some((*name, value.clone()?))));
-            show::facts(&rows) + &proof.map_or(String::new(), |report| format!("\n{}", verify::text(report)))
+            let log = log.map_or(String::new(), |log| format!("{}\n", rounding::text(log)));
+            log + &show::facts(&rows) + &proof.map_or(String::new(), |report| format!("\n{}", verify::text(report)))
         },
         || {
             let mut value: Value = summary_json(outline);
@@ -64,6 +66,9 @@ pub(crate) fn tell(
                 value[*name] = json!(fact);
             }
             value["isa"] = Isa::detected().name().into();
+            if let Some(log) = log {
+                value["rounding"] = rounding::json(log);
+            }
             if let Some(report) = proof {
                 value["verification"] = verify::json(report);
             }

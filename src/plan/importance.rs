@@ -81,24 +81,33 @@ fn short(text: &str) -> &str {
 /// type takes none.
 type Weights = Vec<Option<Vec<f32>>>;
 
-/// Finds every tensor's weights, or says why nothing should be written.
+/// Finds every tensor's weights, or says why nothing should be written. What is `measured` later serves the layers' own
+/// tensors: only the embedding and the output have to do without.
 pub(super) fn weigh(
     importance: Option<&Importance>,
+    measured: bool,
     recipe: &Recipe,
     tensors: &[Candidate],
     choices: &[Choice],
 ) -> Result<(Weights, Option<Coverage>)> {
-    let needing: BTreeSet<&str> = needs_importance(recipe, tensors, choices).into_iter().collect();
+    let served = |name: &&str| measured && !left_out(name);
+    let needing = needs_importance(recipe, tensors, choices).into_iter().filter(|name| !served(name)).collect();
     let mut scale =
-        Weigher { importance, needing, coverage: Coverage::default(), unserved: vec![], recipe: &recipe.name };
+        Weigher { importance, measured, needing, coverage: Coverage::default(), unserved: vec![], recipe: &recipe.name };
     let weights = tensors.iter().zip(choices).map(|(tensor, choice)| scale.weights(tensor, choice));
     let weights = weights.collect::<Result<Vec<_>>>()?;
     let coverage = scale.finish(tensors)?;
     Ok((weights, importance.map(|_| coverage)))
 }
 
+/// Whether llama-imatrix leaves a tensor out.
+fn left_out(name: &str) -> bool {
+    matches!(Class::of(name), Class::TokenEmbd | Class::Output)
+}
+
 struct Weigher<'a> {
     importance: Option<&'a Importance>,
+    measured: bool,
     /// Tensors that are garbage without.
     needing: BTreeSet<&'a str>,
     coverage: Coverage,
@@ -110,7 +119,7 @@ struct Weigher<'a> {
 impl Weigher<'_> {
     fn weights(&mut self, tensor: &Candidate, choice: &Choice) -> Result<Option<Vec<f32>>> {
         let target = choice.ty.storage();
-        if choice.why == Why::Kept || target == tensor.storage {
+        if choice.why == Why::Kept || target == tensor.storage || (self.measured && !left_out(&tensor.name)) {
             return Ok(None);
         }
         let codec = block::codec(choice.ty.name());
@@ -128,7 +137,7 @@ impl Weigher<'_> {
             self.unserved.extend(needs.then(|| tensor.name.clone()));
             return Ok(None);
         };
-        let left_out = matches!(Class::of(&tensor.name), Class::TokenEmbd | Class::Output);
+        let left_out = left_out(&tensor.name);
         if needs || !left_out {
             self.coverage.missing.push(tensor.name.clone());
         }

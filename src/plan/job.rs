@@ -26,6 +26,8 @@ pub struct Request {
     pub pre: Option<String>,
     /// What the encoders weigh errors by.
     pub importance: Option<Importance>,
+    /// Whether importance will be measured while layers are rounded: see [`crate::run::Layerwise`].
+    pub measured: bool,
 }
 
 /// One tensor of the release.
@@ -104,7 +106,7 @@ impl Job {
             About::HuggingFace { .. } => from_hugging_face(&checkpoint, request.pre.as_deref())?,
             About::Gguf(kv) => from_gguf(&checkpoint, kv)?,
         };
-        let Request { recipe, overrides, importance, .. } = request;
+        let Request { recipe, overrides, importance, measured, .. } = request;
         let names: Vec<&str> = release.tensors.iter().map(|part| part.name.as_str()).collect();
         let order = output_order(&names);
         let mut parts: Vec<Option<Part>> = release.tensors.into_iter().map(Some).collect();
@@ -114,9 +116,9 @@ impl Job {
             .iter()
             .map(|part| Candidate { name: part.name.clone(), shape: part.shape.clone(), storage: part.kept })
             .collect();
-        let facts = Facts { importance: importance.is_some(), ..facts(&release.architecture, &release.kv) };
+        let facts = Facts { importance: measured || importance.is_some(), ..facts(&release.architecture, &release.kv) };
         let choices = choose(&recipe, &overrides, &facts, &candidates)?;
-        let (weights, coverage) = weigh(importance.as_ref(), &recipe, &candidates, &choices)?;
+        let (weights, coverage) = weigh(importance.as_ref(), measured, &recipe, &candidates, &choices)?;
 
         let mut tensors = Vec::with_capacity(parts.len());
         for ((part, choice), importance) in parts.into_iter().zip(choices).zip(weights) {

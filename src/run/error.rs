@@ -17,6 +17,9 @@ pub enum Error {
     /// A checkpoint that no program runs.
     #[error(transparent)]
     Model(#[from] crate::model::Error),
+    /// The record of an interrupted run.
+    #[error(transparent)]
+    Journal(#[from] super::JournalError),
     /// A weight that is not a number.
     #[error("tensor {tensor}: the weight at row {row}, column {column} is {value}")]
     NotFinite {
@@ -100,6 +103,7 @@ impl Error {
         match self {
             Error::Container(error) => error.kind(),
             Error::Model(error) => error.kind(),
+            Error::Journal(error) => error.kind(),
             Error::NotFinite { .. } | Error::Overflow { .. } => Kind::Bad,
             Error::NotWeights { .. } => Kind::Unsupported,
             Error::NoSpace { .. }
@@ -116,6 +120,7 @@ impl Error {
         match self {
             Error::Container(error) => error.hint(),
             Error::Model(error) => Some(error.hint().to_owned()),
+            Error::Journal(error) => error.hint(),
             Error::NotFinite { .. } => Some("the checkpoint is damaged or its training diverged".to_owned()),
             Error::Overflow { .. } => Some(
                 "BF16 and F32 hold every weight; keep this tensor in one of them with \

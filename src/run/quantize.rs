@@ -4,6 +4,7 @@
 //! source is read front to back; they may finish in any order, since every one has its place in the output. What a
 //! band becomes depends on nothing but its weights: any number of threads gives the same file.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -55,18 +56,37 @@ pub struct Outcome {
 
 /// Encodes all tensors into `sink` and gives it its final name.
 pub fn quantize(run: &Run, sink: Box<dyn Sink>) -> Result<Outcome> {
+    quantize_after(run, sink, |_| Ok(BTreeSet::new()))
+}
+
+/// [`quantize`], but for the tensors that `first` writes itself, and whose places it gives back.
+pub fn quantize_after<E: From<Error>>(
+    run: &Run,
+    sink: Box<dyn Sink>,
+    first: impl FnOnce(&dyn Sink) -> Result<BTreeSet<usize>, E>,
+) -> Result<Outcome, E> {
     let (start, peak) = (Instant::now(), PeakAnon::start());
+    let written = first(sink.as_ref())?;
+    encode(run, sink.as_ref(), &written)?;
+    let files = sink.finish().map_err(Error::from)?;
+    let bytes = files.iter().filter_map(|file| std::fs::metadata(file).ok()).map(|file| file.len()).sum();
+    Ok(Outcome { files, bytes, elapsed: start.elapsed(), peak_anon_bytes: peak.bytes() })
+}
+
+/// Encodes all tensors but those at the places `written`.
+fn encode(run: &Run, sink: &dyn Sink, written: &BTreeSet<usize>) -> Result<()> {
     let weights = (run.tensors.iter())
         .map(|tensor| Weight::new(run.source, &tensor.gather, &tensor.shape))
         .collect::<Result<Vec<_>>>()?;
-    let bands = bands(run.tensors, &weights);
+    let mut bands = bands(run.tensors, &weights);
+    bands.retain(|band| !written.contains(&band.tensor));
     let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
     let failure: Mutex<Option<(usize, Error)>> = Mutex::new(None);
     std::thread::scope(|scope| {
         for _ in 0..run.threads.max(1) {
             scope.spawn(|| {
                 let mut worker =
-                    Worker { run, sink: sink.as_ref(), scratch: Scratch::default(), rows: vec![], out: vec![] };
+                    Worker { run, sink, scratch: Scratch::default(), rows: vec![], out: vec![] };
                 while !failed.load(Ordering::Relaxed) {
                     let at = next.fetch_add(1, Ordering::Relaxed);
                     let Some(band) = bands.get(at) else { break };
@@ -83,12 +103,10 @@ pub fn quantize(run: &Run, sink: Box<dyn Sink>) -> Result<Outcome> {
             });
         }
     });
-    if let Some((_, error)) = failure.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
-        return Err(error);
+    match failure.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
+        Some((_, error)) => Err(error),
+        None => Ok(()),
     }
-    let files = sink.finish()?;
-    let bytes = files.iter().filter_map(|file| std::fs::metadata(file).ok()).map(|file| file.len()).sum();
-    Ok(Outcome { files, bytes, elapsed: start.elapsed(), peak_anon_bytes: peak.bytes() })
 }
 
 /// Of the failures of several threads, the one that comes first in the file is reported.

@@ -23,7 +23,7 @@ const TOKENS: usize = 128;
 fn release(mix: &str, imatrix: Option<&Imatrix>, file: &Path) {
     let weighed = |imatrix: &Imatrix| Importance { imatrix: imatrix.clone(), file: None, uncovered: Uncovered::Warn };
     let (recipe, importance) = (recipe(mix).expect("a recipe"), imatrix.map(weighed));
-    let request = Request { recipe, overrides: Overrides::default(), pre: None, importance };
+    let request = Request { recipe, overrides: Overrides::default(), pre: None, importance, measured: false };
     let job = Job::new(Checkpoint::open(&tiny()).expect("opens"), request).expect("a plan");
     let (source, isa, cancel) = (job.checkpoint.source.as_ref(), Isa::detected(), AtomicBool::new(false));
     let run = Run { source, tensors: &job.tensors, threads: 2, isa, cancel: &cancel, progress: &|_| {} };

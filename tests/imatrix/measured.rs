@@ -86,7 +86,7 @@ fn sums_do_not_depend_on_threads_memory_or_the_container() {
     let dir = tempfile::tempdir().expect("a folder");
     let released = dir.path().join("bf16.gguf");
     let recipe = recipe("bf16").expect("a recipe");
-    let request = Request { recipe, overrides: Overrides::default(), pre: None, importance: None };
+    let request = Request { recipe, overrides: Overrides::default(), pre: None, importance: None, measured: false };
     let job = Job::new(Checkpoint::open(&tiny()).expect("opens"), request).expect("a plan");
     let cancel = std::sync::atomic::AtomicBool::new(false);
     let (source, isa) = (job.checkpoint.source.as_ref(), Isa::detected());

@@ -12,13 +12,13 @@ use planish_kernels::Isa;
 
 /// The job of giving `model` these types.
 pub fn job(model: &Path, recipe: Recipe) -> Result<Job, plan::Error> {
-    let request = Request { recipe, overrides: Overrides::default(), pre: None, importance: None };
+    let request = Request { recipe, overrides: Overrides::default(), pre: None, importance: None, measured: false };
     Job::new(Checkpoint::open(model)?, request)
 }
 
 /// The same, weighed.
 pub fn weighed(model: &Path, recipe: Recipe, importance: Importance) -> Result<Job, plan::Error> {
-    let request = Request { recipe, overrides: Overrides::default(), pre: None, importance: Some(importance) };
+    let request = Request { recipe, overrides: Overrides::default(), pre: None, importance: Some(importance), measured: false };
     Job::new(Checkpoint::open(model)?, request)
 }
 

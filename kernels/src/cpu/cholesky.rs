@@ -22,7 +22,7 @@ pub struct NotPositive {
 
 /// Makes `v[n, n]`, upper triangular, with `H^-1 = V^T V`, zeros below the diagonal.
 ///
-/// `H` is `h[n, n]`, given on and below the diagonal (this mirrors it above), with its rows and columns in `order` (all
+/// `H` is `h[n, n]`, given on and below the diagonal, with its rows and columns in `order` (all
 /// of `0..n`, the column to round first coming first), and `damping` times the mean of its diagonal added to that. A
 /// column that nothing ever used, with 0 on the diagonal, gets the mean. `H^-1` itself is never formed: with `H` in
 /// reversed order as `L L^T`, `V` is `L^-1` in reversed order.
@@ -30,7 +30,7 @@ pub struct NotPositive {
 /// The same bits on every instruction set and any number of threads.
 pub fn factor(
     isa: Isa,
-    h: &mut [f32],
+    h: &[f32],
     n: usize,
     damping: f32,
     order: &[usize],
@@ -40,15 +40,13 @@ pub fn factor(
     if n == 0 {
         return Ok(());
     }
-    mirror(h, n);
     let diagonal: Vec<f32> = h.iter().step_by(n + 1).copied().collect();
     let mean = diagonal.iter().map(|d| f64::from(*d)).sum::<f64>() / n as f64;
     let (added, unused) = (f64::from(damping) * mean, if mean > 0.0 { mean } else { 1.0 });
     v.par_chunks_exact_mut(n).enumerate().for_each(|(i, row)| {
         let column = order[n - 1 - i];
-        let from = &h[column * n..][..n];
         for (v, other) in row[..i].iter_mut().zip(order.iter().rev()) {
-            *v = from[*other];
+            *v = h[column.max(*other) * n + column.min(*other)];
         }
         let d = diagonal[column];
         row[i] = (if d == 0.0 { unused } else { f64::from(d) } + added) as f32;
@@ -62,8 +60,8 @@ pub fn factor(
     Ok(())
 }
 
-/// Copies what is below the diagonal to above it.
-fn mirror(h: &mut [f32], n: usize) {
+/// Copies what is below the diagonal of `h[n, n]` to above it.
+pub fn mirror(h: &mut [f32], n: usize) {
     for i in (0..n).step_by(TILE) {
         for j in (0..=i).step_by(TILE) {
             for row in i..n.min(i + TILE) {

@@ -88,7 +88,7 @@ proptest! {
         let want = textbook_factor(&wide, n);
         let largest = want.iter().fold(0f64, |a, b| a.max(b.abs()));
         let mut v = vec![f32::NAN; n * n];
-        factor(Isa::detected(), &mut h, n, damping, &order, &mut v).expect("positive");
+        factor(Isa::detected(), &h, n, damping, &order, &mut v).expect("positive");
         for i in 0..n {
             for j in 0..n {
                 let (got, want) = (f64::from(v[i * n + j]), want[i * n + j]);
@@ -107,7 +107,7 @@ fn every_size_gives_the_same_bits_everywhere() {
         let run = |isa, pool| {
             let mut h = gram_of(n + 20, n, 5);
             let mut v = vec![f32::NAN; n * n];
-            threads(pool, || factor(isa, &mut h, n, 0.01, &order, &mut v)).expect("positive");
+            threads(pool, || factor(isa, &h, n, 0.01, &order, &mut v)).expect("positive");
             (h, v)
         };
         let (h, first) = run(Isa::Scalar, 1);
@@ -138,13 +138,13 @@ fn what_nobody_used_leaves_the_others_alone() {
     }
     let order: Vec<usize> = (0..n).collect();
     let mut v = vec![0.0; n * n];
-    factor(Isa::detected(), &mut h, n, 0.01, &order, &mut v).expect("positive");
+    factor(Isa::detected(), &h, n, 0.01, &order, &mut v).expect("positive");
     for i in 0..n {
         let (row, column) = (v[dead * n + i], v[i * n + dead]);
         assert_eq!((row != 0.0, column != 0.0), (i == dead, i == dead), "{i}");
     }
     let mut nothing = vec![0.0; n * n];
-    factor(Isa::detected(), &mut nothing, n, 0.01, &order, &mut v).expect("ones");
+    factor(Isa::detected(), &nothing, n, 0.01, &order, &mut v).expect("ones");
     assert!((0..n).all(|i| v[i * n + i] == 1.0));
 }
 
@@ -157,7 +157,7 @@ fn a_bad_pivot_is_named() {
                 h[bad * n + bad] = value;
                 let mut v = vec![0.0; n * n];
                 let order = shuffled(n, 1);
-                let found = factor(Isa::detected(), &mut h, n, 0.0, &order, &mut v);
+                let found = factor(Isa::detected(), &h, n, 0.0, &order, &mut v);
                 if value == -1.0 {
                     assert_eq!(found, Err(NotPositive { column: bad }), "{n}");
                 } else {

@@ -37,6 +37,14 @@ impl Hidden {
         Ok(Hidden { width, place })
     }
 
+    /// Bytes that it takes in memory.
+    pub(super) fn in_memory(&self) -> usize {
+        match &self.place {
+            Place::Memory(states) => states.len() * 4,
+            Place::File(_) => 0,
+        }
+    }
+
     /// The rows from `row` on that fill `out`.
     pub(super) fn read(&self, row: usize, out: &mut [f32]) -> Result<()> {
         let at = row * self.width;

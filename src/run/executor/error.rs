@@ -12,6 +12,9 @@ pub enum Error {
     /// A weight could not be read, or is not a number.
     #[error(transparent)]
     Weight(#[from] crate::run::Error),
+    /// A matrix could not be rounded.
+    #[error(transparent)]
+    Method(#[from] crate::method::Error),
     /// The hidden states' temporary file.
     #[error("the temporary file of hidden states")]
     Spill(#[source] std::io::Error),
@@ -84,6 +87,7 @@ impl Error {
     pub fn kind(&self) -> Kind {
         match self {
             Error::Weight(error) => error.kind(),
+            Error::Method(error) => error.kind(),
             Error::Spill(_) => Kind::Io,
             Error::Activation { .. }
             | Error::Token { .. }
@@ -98,6 +102,7 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Error::Weight(error) => error.hint(),
+            Error::Method(error) => error.hint(),
             Error::Spill(_) => {
                 Some("give `TMPDIR` a folder with room, or keep more in memory with `--memory`".to_owned())
             }

@@ -33,8 +33,9 @@ pub(super) fn run(
     turns: impl Fn(&Arc<Frequencies>) -> Option<Arc<Turns>>,
     mut tap: Option<&mut dyn Tap>,
 ) -> Result<Option<Vec<f32>>> {
-    let wanted = layer.results.iter().find(|(carry, _)| *carry == Carry::Hidden).map(|(_, value)| *value);
-    let mut values = Values { made: Vec::with_capacity(ops.len()), last: last_uses(ops, wanted), hidden, buffers };
+    let wanted = hidden_result(layer);
+    let keep: Vec<Value> = wanted.into_iter().collect();
+    let mut values = Values { made: Vec::with_capacity(ops.len()), last: last_uses(ops, &keep), hidden, buffers };
     for (at, (op, weights)) in ops.iter().zip(weights).enumerate() {
         let value = step(settings, &mut values, at, op, weights, group, &turns)?;
         if let Some(tap) = &mut tap
@@ -51,16 +52,56 @@ pub(super) fn run(
     Ok(result)
 }
 
-/// For each value the last op that reads it; never, for the result.
-fn last_uses(ops: &[Op], wanted: Option<Value>) -> Vec<usize> {
+/// Runs the ops from the place `made.len()` on that `weights` are for, and gives back what they and those before them
+/// made of the values in `keep`. `made` has what the ops before made of the values that these ops or others after read.
+#[allow(clippy::too_many_arguments)]
+pub(super) fn run_on(
+    settings: &Settings,
+    buffers: &mut Buffers,
+    ops: &[Op],
+    made: Vec<Option<Vec<f32>>>,
+    weights: &[Loaded<'_>],
+    group: &Group<'_>,
+    hidden: Vec<f32>,
+    turns: impl Fn(&Arc<Frequencies>) -> Option<Arc<Turns>>,
+    keep: &[Value],
+) -> Result<Vec<Option<Vec<f32>>>> {
+    let mut values = Values { last: last_uses(ops, keep), made, hidden, buffers };
+    for weights in weights {
+        let at = values.made.len();
+        let value = step(settings, &mut values, at, &ops[at], weights, group, &turns)?;
+        values.made.push(Some(value));
+        values.release(at);
+    }
+    let Values { mut made, hidden, buffers, .. } = values;
+    buffers.give(hidden);
+    for (at, value) in made.iter_mut().enumerate() {
+        if !keep.iter().any(|kept| kept.index() == at)
+            && let Some(buffer) = value.take()
+        {
+            buffers.give(buffer);
+        }
+    }
+    Ok(made)
+}
+
+/// The value that becomes the hidden state after `layer`.
+pub(super) fn hidden_result(layer: &Layer) -> Option<Value> {
+    layer.results.iter().find(|(carry, _)| *carry == Carry::Hidden).map(|(_, value)| *value)
+}
+
+/// For each value the last op that reads it; never, for those to keep.
+fn last_uses(ops: &[Op], keep: &[Value]) -> Vec<usize> {
     let mut last: Vec<usize> = (0..ops.len()).collect();
     for (at, op) in ops.iter().enumerate() {
         for input in op.inputs() {
             last[input.index()] = at;
         }
     }
-    if let Some(wanted) = wanted.filter(|wanted| wanted.index() < last.len()) {
-        last[wanted.index()] = usize::MAX;
+    for value in keep {
+        if let Some(last) = last.get_mut(value.index()) {
+            *last = usize::MAX;
+        }
     }
     last
 }

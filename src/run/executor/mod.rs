@@ -10,11 +10,14 @@ mod carry;
 mod error;
 mod head;
 mod layer;
+mod staged;
 mod weights;
 
 pub use activations::Activations;
 pub use error::{Error, Result};
 pub use head::{Head, Tile};
+pub use staged::Stages;
+pub(super) use weights::decoded;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -117,15 +120,25 @@ impl<'a> Executor<'a> {
     }
 
     /// [`Executor::step`], with somebody looking on.
-    pub fn step_with(&mut self, mut tap: Option<&mut dyn Tap>) -> Result<Option<&'a Layer>> {
+    pub fn step_with(&mut self, tap: Option<&mut dyn Tap>) -> Result<Option<&'a Layer>> {
+        let layer = self.pass(tap, true)?;
+        self.next += usize::from(layer.is_some());
+        Ok(layer)
+    }
+
+    /// Shows `tap` the next layer's values without making the step; `None` after the last.
+    pub fn look(&mut self, tap: &mut dyn Tap) -> Result<Option<&'a Layer>> {
+        self.pass(Some(tap), false)
+    }
+
+    /// Runs the next layer over all sequences; with `keep`, what it makes takes the place of the hidden states.
+    fn pass(&mut self, mut tap: Option<&mut dyn Tap>, keep: bool) -> Result<Option<&'a Layer>> {
         if self.next >= self.steps() {
             return Ok(None);
         }
         let layer = self.layers[self.next];
         let weights = Loaded::layer(self.settings.isa, self.source, &layer.ops)?;
-        let sequences = (ROWS / self.tokens).max(1);
-        for first in (0..self.ids.len()).step_by(sequences * self.tokens) {
-            let rows = first..self.ids.len().min(first + sequences * self.tokens);
+        for rows in self.groups() {
             let group = Group { ids: &self.ids[rows.clone()], tokens: self.tokens, rows: rows.len() };
             let mut hidden = self.buffers.take(rows.len() * self.width);
             if self.next > 0 {
@@ -137,12 +150,31 @@ impl<'a> Executor<'a> {
             };
             let result = self.run(&layer.ops, layer, &weights, &group, hidden, tap)?;
             if let Some(hidden) = result {
-                self.hidden.write(rows.start, &hidden)?;
+                if keep {
+                    self.hidden.write(rows.start, &hidden)?;
+                }
                 self.buffers.give(hidden);
             }
         }
-        self.next += 1;
         Ok(Some(layer))
+    }
+
+    /// The rows of whole sequences that run through a layer together.
+    fn groups(&self) -> impl Iterator<Item = Range<usize>> + use<> {
+        let (all, step) = (self.ids.len(), (ROWS / self.tokens).max(1) * self.tokens);
+        (0..all).step_by(step).map(move |first| first..all.min(first + step))
+    }
+
+    /// Goes on after `done` steps that another executor made: `states` gives the hidden states after them, in order.
+    pub fn resume(&mut self, done: usize, states: &mut dyn FnMut(&mut [f32]) -> Result<()>) -> Result<()> {
+        for rows in self.groups() {
+            let mut hidden = self.buffers.take(rows.len() * self.width);
+            states(&mut hidden)?;
+            self.hidden.write(rows.start, &hidden)?;
+            self.buffers.give(hidden);
+        }
+        self.next = done.min(self.steps());
+        Ok(())
     }
 
     /// The hidden states of these tokens after the last step, `[rows, width]`.
@@ -179,9 +211,7 @@ impl<'a> Executor<'a> {
         let Some((Op::Linear { x, .. }, ops)) = layer.ops.split_last() else { return Err(Error::NoHead) };
         let weights = Loaded::layer(self.settings.isa, self.source, ops)?;
         let until = Layer { results: vec![(Carry::Hidden, *x)], ..layer.clone() };
-        let sequences = (ROWS / self.tokens).max(1);
-        for first in (0..self.ids.len()).step_by(sequences * self.tokens) {
-            let rows = first..self.ids.len().min(first + sequences * self.tokens);
+        for rows in self.groups() {
             let group = Group { ids: &self.ids[rows.clone()], tokens: self.tokens, rows: rows.len() };
             let mut hidden = self.buffers.take(rows.len() * self.width);
             self.hidden.read(rows.start, &mut hidden)?;
@@ -204,10 +234,8 @@ impl<'a> Executor<'a> {
         for op in ops {
             self.turns_of(op);
         }
-        let turns = |table: &Arc<Frequencies>| {
-            self.turns.iter().find(|(other, _)| Arc::ptr_eq(table, other)).map(|(_, turns)| turns.clone())
-        };
-        layer::run(&self.settings, &mut self.buffers, ops, layer, weights, group, hidden, turns, tap)
+        let Executor { settings, buffers, turns, .. } = self;
+        layer::run(settings, buffers, ops, layer, weights, group, hidden, find(turns), tap)
     }
 
     /// Makes the sines of a rope once for all layers.
@@ -218,6 +246,13 @@ impl<'a> Executor<'a> {
             self.turns.push((table.clone(), Arc::new(turns)));
         }
     }
+}
+
+/// Sines that were made before.
+type Made = [(Arc<Frequencies>, Arc<Turns>)];
+
+fn find(made: &Made) -> impl Fn(&Arc<Frequencies>) -> Option<Arc<Turns>> {
+    |table| made.iter().find(|(other, _)| Arc::ptr_eq(table, other)).map(|(_, turns)| turns.clone())
 }
 
 /// Whether the ids and positions are in the tables, and the op's shape is one that the kernels have.

@@ -1,5 +1,7 @@
 //! The weights of a layer, in memory while it runs.
 
+use std::collections::BTreeMap;
+
 use planish_formats::{Dtype, Source, Storage};
 use planish_kernels::{Isa, cpu, first_non_finite};
 use rayon::prelude::*;
@@ -46,6 +48,32 @@ impl<'a> Loaded<'a> {
         ops.iter().map(|op| Loaded::op(isa, source, op)).collect()
     }
 
+    /// What this op needs, where `replaced` has it from there.
+    pub(super) fn replaced(
+        isa: Isa,
+        source: &'a dyn Source,
+        op: &'a Op,
+        replaced: &mut BTreeMap<String, Vec<f32>>,
+    ) -> Result<Loaded<'a>> {
+        let mut given = |param: &Param| replaced.remove(&param.name);
+        Ok(match op {
+            Op::Linear { w, bias, .. } => {
+                let storage = Weight::new(source, &w.from, &w.shape)?.storage();
+                let given_bias = bias.as_ref().and_then(&mut given);
+                let bias = given_bias.map_or_else(|| vector(isa, source, bias.as_ref()), |bias| Ok(Some(bias)))?;
+                let matrix = given(w).map_or_else(|| matrix(isa, source, w), |values| Ok(Matrix::F32(values)))?;
+                Loaded::Linear(matrix, bias, storage)
+            }
+            Op::Norm { w, bias, .. } => {
+                let given_bias = bias.as_ref().and_then(&mut given);
+                let bias = given_bias.map_or_else(|| vector(isa, source, bias.as_ref()), |bias| Ok(Some(bias)))?;
+                let w = given(w).map_or_else(|| decoded(isa, source, w), Ok)?;
+                Loaded::Weight(Matrix::F32(w), bias)
+            }
+            _ => Loaded::op(isa, source, op)?,
+        })
+    }
+
     fn op(isa: Isa, source: &'a dyn Source, op: &'a Op) -> Result<Loaded<'a>> {
         Ok(match op {
             Op::Embed { table, .. } => Loaded::Table(Weight::new(source, &table.from, &table.shape)?),
@@ -89,7 +117,8 @@ pub(super) fn vector(isa: Isa, source: &dyn Source, param: Option<&Param>) -> Re
     param.map(|param| decoded(isa, source, param)).transpose()
 }
 
-fn decoded(isa: Isa, source: &dyn Source, param: &Param) -> Result<Vec<f32>> {
+/// All elements of a weight, in the program's order.
+pub(in crate::run) fn decoded(isa: Isa, source: &dyn Source, param: &Param) -> Result<Vec<f32>> {
     let weight = Weight::new(source, &param.from, &param.shape)?;
     let mut values = vec![0.0; weight.rows * weight.cols];
     read(isa, &weight, &param.name, 0, &mut values)?;

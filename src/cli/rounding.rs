@@ -1,0 +1,172 @@
+//! `quantize --method`: rounding that sees what flows through the model.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Context;
+use planish::checkpoint::Checkpoint;
+use planish::method::{METHODS, Method};
+use planish::plan::Planned;
+use planish::run::executor::Settings;
+use planish::run::{self, Fingerprint, IntoGguf, Journal, Layerwise, Log, Subject};
+use planish_formats::Sink;
+use serde_json::{Value, json};
+
+use super::calibrate::{self, Cutting, Ids};
+use super::{progress, show};
+
+/// What `--method` asks for: channels scaled first or not, and how matrices are rounded then.
+#[derive(Clone, Copy)]
+pub(crate) struct Rounding {
+    rescale: bool,
+    method: &'static dyn Method,
+}
+
+/// Reads `awq`, a method's name, or both joined by `+`.
+pub(crate) fn parse(text: &str) -> Result<Rounding, String> {
+    let (rescale, name) = match text.split_once('+') {
+        Some(("awq", name)) => (true, name),
+        None if text == "awq" => (true, "nearest"),
+        _ => (false, text),
+    };
+    match METHODS.iter().find(|method| method.name() == name) {
+        Some(method) => Ok(Rounding { rescale, method: *method }),
+        None => {
+            let names: Vec<&str> = METHODS.iter().map(|method| method.name()).collect();
+            Err(format!("no such method; methods: {0} awq awq+gptq", names.join(" ")))
+        }
+    }
+}
+
+/// Everything that is needed to round the weights of one model.
+pub(crate) struct Job {
+    rounding: Rounding,
+    subject: Subject,
+    ids: Ids,
+    settings: Settings,
+    keeping: Keeping,
+}
+
+impl Job {
+    /// Reads and cuts the texts.
+    pub(crate) fn new(
+        rounding: Rounding,
+        checkpoint: &Checkpoint,
+        texts: &[PathBuf],
+        cutting: &Cutting,
+        keeping: Keeping,
+    ) -> anyhow::Result<Job> {
+        let subject = Subject::of(checkpoint)?;
+        let ids = calibrate::cut(checkpoint, texts, cutting)?;
+        let settings = Settings { memory: cutting.memory(), ..Settings::default() };
+        Ok(Job { rounding, subject, ids, settings, keeping })
+    }
+
+    /// Rounds the weights of all layers into `sink`, which has `tensors`; says which those were.
+    pub(crate) fn run(
+        &self,
+        checkpoint: &Checkpoint,
+        tensors: &[Planned],
+        sink: &dyn Sink,
+        threads: usize,
+        cancel: &AtomicBool,
+    ) -> anyhow::Result<(BTreeSet<usize>, Log, Option<Journal>)> {
+        let target = IntoGguf::new(self.settings.isa, tensors, sink);
+        let layers = Layerwise {
+            model: &self.subject.model,
+            source: checkpoint.source.as_ref(),
+            ids: &self.ids.ids,
+            tokens: self.ids.tokens,
+            settings: self.settings,
+            method: self.rounding.method,
+            rescale: self.rounding.rescale,
+            target: &target,
+        };
+        let mut journal = self.keeping.open(layers.fingerprint())?;
+        let bar = progress::steps().with_message("layers");
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().context("cannot start threads")?;
+        let mut told = |done: usize, of: usize| {
+            bar.set_length(of as u64);
+            bar.set_position(done as u64);
+            if cancel.load(Ordering::Relaxed) { Err(run::Error::Interrupted) } else { Ok(()) }
+        };
+        let log = pool.install(|| layers.run(journal.as_mut(), &mut told))?;
+        bar.finish_and_clear();
+        Ok((target.written(), log, journal))
+    }
+}
+
+/// What is kept of a run that may be interrupted, and whether it is one that was.
+pub(crate) struct Keeping {
+    pub(crate) folder: PathBuf,
+    pub(crate) keep: bool,
+    pub(crate) resume: bool,
+}
+
+impl Keeping {
+    fn open(&self, fingerprint: Fingerprint) -> anyhow::Result<Option<Journal>> {
+        Ok(match (self.keep, self.resume) {
+            (_, true) => Some(Journal::resume(&self.folder, fingerprint).map_err(run::Error::from)?),
+            (true, false) => Some(Journal::begin(&self.folder, fingerprint).map_err(run::Error::from)?),
+            (false, false) => None,
+        })
+    }
+}
+
+/// How it went, for people.
+pub(crate) fn text(log: &Log) -> String {
+    let share = |share: f64| format!("{:.3} %", share * 100.0);
+    let rows: Vec<Vec<String>> = (log.solved.iter())
+        .map(|solved| {
+            let account = &solved.account;
+            let mut remarks = vec![];
+            if solved.whole_blocks {
+                remarks.push("codes of several weights: rounded to nearest".to_owned());
+            }
+            if account.fell_back {
+                remarks.push("rounded to nearest, which loses less".to_owned());
+            }
+            if account.dead > 0 {
+                remarks.push(format!("{} channels without activations", account.dead));
+            }
+            vec![
+                solved.name.clone(),
+                solved.ty.clone(),
+                share(account.nearest),
+                share(account.loss),
+                if account.damping > 0.0 { format!("{:.3}", account.damping) } else { String::new() },
+                format!("{:.2}", solved.elapsed.as_secs_f64()),
+                remarks.join("; "),
+            ]
+        })
+        .collect();
+    let resumed = match log.resumed {
+        0 => String::new(),
+        layers => format!("{layers} layers were done before the interruption\n"),
+    };
+    resumed + &show::table(&["tensor", "type", ">nearest", ">loss", ">damping", ">seconds", "remarks"], &rows)
+}
+
+/// The same as data.
+pub(crate) fn json(log: &Log) -> Value {
+    let tensors: Vec<Value> = (log.solved.iter())
+        .map(|solved| {
+            json!({
+                "tensor": solved.name,
+                "type": solved.ty,
+                "loss_nearest": solved.account.nearest,
+                "loss": solved.account.loss,
+                "damping": solved.account.damping,
+                "dead_channels": solved.account.dead,
+                "fell_back": solved.account.fell_back,
+                "whole_blocks": solved.whole_blocks,
+                "seconds": solved.elapsed.as_secs_f64(),
+            })
+        })
+        .collect();
+    let scales: Vec<Value> = (log.scaled.iter())
+        .map(|scaled| json!({"maker": scaled.maker, "loss_before": scaled.loss[0], "loss_after": scaled.loss[1]}))
+        .collect();
+    json!({"tensors": tensors, "scales": scales, "resumed_layers": log.resumed})
+}
