@@ -159,7 +159,7 @@ pub(crate) fn run_on(
     drop(contents);
     let job = Calibration {
         model: &subject.model,
-        source: checkpoint.source.as_ref(),
+        source: &checkpoint.source,
         ids: &ids,
         tokens: chunks.tokens,
         settings: Settings { memory: usize::try_from(cutting.memory).unwrap_or(usize::MAX), ..Settings::default() },

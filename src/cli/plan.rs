@@ -45,7 +45,7 @@ fn text(outline: &Outline, layout: &Layout) -> String {
             vec![
                 tensor.name.clone(),
                 format!("{:?}", tensor.shape),
-                tensor.source.name().to_owned(),
+                tensor.source.name().into_owned(),
                 tensor.choice.ty.name().to_owned(),
                 show::bytes(tensor.bytes),
                 why(&tensor.choice.why),

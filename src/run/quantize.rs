@@ -10,10 +10,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use planish_formats::{Layout, Sink, Source, Storage};
+use planish_formats::{Layout, Sink, Storage};
 use planish_kernels::{Isa, block, first_beyond, first_non_finite};
 
 use super::{Error, PeakAnon, Result, Scratch, Weight};
+use crate::dialect::Tensors;
 use crate::plan::Planned;
 
 /// Weights in a band that is decoded and encoded: 256 KiB as f32.
@@ -28,7 +29,7 @@ const SAFE: f32 = 16384.0;
 /// How a job is run.
 pub struct Run<'a> {
     /// What is read.
-    pub source: &'a dyn Source,
+    pub source: &'a Tensors,
     /// What becomes of it, in the order of the sink's tensors.
     pub tensors: &'a [Planned],
     /// Number of threads.
@@ -111,7 +112,7 @@ fn bands(tensors: &[Planned], weights: &[Weight]) -> Vec<Band> {
         if weight.cols == 0 {
             continue;
         }
-        let copied = planned.choice.ty.storage() == weight.storage();
+        let copied = weight.storage() == planned.choice.ty.storage();
         let band = (if copied { COPY_BAND } else { BAND } / weight.cols).max(BAND_ROWS);
         let step = band.next_multiple_of(weight.step);
         for piece in (0..weight.rows).step_by(weight.piece_rows.max(1)) {
@@ -135,10 +136,10 @@ impl Worker<'_> {
     fn band(&mut self, band: &Band, weight: &Weight) -> Result<()> {
         let planned = &self.run.tensors[band.tensor];
         let storage = planned.choice.ty.storage();
-        let not_weights = || Error::NotWeights { tensor: planned.name.clone(), found: storage.name() };
+        let not_weights = || Error::NotWeights { tensor: planned.name.clone(), found: storage.name().into() };
         let row_bytes = storage.bytes(&[weight.cols]).ok_or_else(not_weights)?;
         let offset = band.rows.start * row_bytes;
-        let unchanged = (storage == weight.storage()).then(|| weight.bytes(band.rows.clone())).flatten();
+        let unchanged = (weight.storage() == storage).then(|| weight.bytes(band.rows.clone())).flatten();
         if let Some(bytes) = unchanged {
             self.check_copied(planned, weight, band, bytes)?;
             self.sink.write_at(band.tensor, offset, bytes)?;
@@ -183,7 +184,7 @@ impl Worker<'_> {
 
     /// Weights that are copied are looked at all the same, as f32 in pieces.
     fn check_copied(&mut self, planned: &Planned, weight: &Weight, band: &Band, bytes: &[u8]) -> Result<()> {
-        let Storage::Plain(dtype) = weight.storage() else { return Ok(()) };
+        let Some(Storage::Plain(dtype)) = weight.storage().whole() else { return Ok(()) };
         let Some(codec) = block::codec(dtype.name()) else { return Ok(()) };
         let at = band.rows.start * weight.cols;
         for (piece, bytes) in bytes.chunks(BAND / 8 * codec.block_bytes()).enumerate() {
