@@ -12,33 +12,36 @@ use planish::{modelfile, run};
 use planish_formats::gguf;
 
 use super::exit::{Status, UsageError};
-use super::options::{Source, Types, Weighing, recipe};
+use super::options::{Groups, Source, Types, Weighing, recipe};
 use super::show::Out;
 use super::work::{perform, tell, threads};
-use super::{calibrate, signals, verify};
+use super::{calibrate, packed, signals, verify};
 
-/// Write a quantized GGUF of a checkpoint.
+/// Write a quantized GGUF or a quantized safetensors folder of a checkpoint.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
-    source: Source,
-    /// The mix: a llama.cpp file type such as q4_k_m, or a recipe file (.toml).
+    pub(super) source: Source,
+    /// The mix: a llama.cpp file type such as q4_k_m, or a recipe file (.toml). Or a quantized checkpoint: gptq-int4,
+    /// awq-int4, w4a16, fp8 and others.
     #[arg(long)]
-    to: String,
+    pub(super) to: String,
     #[command(flatten)]
-    types: Types,
+    pub(super) types: Types,
     #[command(flatten)]
-    weighing: Weighing,
+    pub(super) groups: Groups,
     #[command(flatten)]
-    calibration: Calibration,
+    pub(super) weighing: Weighing,
+    #[command(flatten)]
+    pub(super) calibration: Calibration,
     /// Write where the release came from into it: version, mix, and the SHA-256 of every file that was read.
     #[arg(long)]
-    provenance: bool,
+    pub(super) provenance: bool,
     #[command(flatten)]
-    target: Target,
+    pub(super) target: Target,
     /// Verify the result on this text before it gets its name; a failed gate leaves nothing. Repeatable.
     #[arg(long, value_name = "TEXT")]
-    verify: Vec<PathBuf>,
+    pub(super) verify: Vec<PathBuf>,
     #[command(flatten)]
     scoring: verify::Scoring,
     #[command(flatten)]
@@ -47,10 +50,10 @@ pub(crate) struct Args {
 
 /// An importance matrix made on the way.
 #[derive(clap::Args)]
-struct Calibration {
+pub(super) struct Calibration {
     /// Weigh errors by what matters for this text: `planish calibrate` and `quantize` in one. Repeatable.
     #[arg(long = "calibrate", value_name = "TEXT", conflicts_with = "imatrix")]
-    texts: Vec<PathBuf>,
+    pub(super) texts: Vec<PathBuf>,
     /// Use so many chunks of these texts at most.
     #[arg(long, value_name = "N", requires = "texts", value_parser = clap::value_parser!(u32).range(1..))]
     calibrate_chunks: Option<u32>,
@@ -93,6 +96,9 @@ pub(crate) fn run(args: &Args, out: &Out) -> anyhow::Result<Status> {
         .then(|| verify::Job::new(&args.verify, &args.scoring, &args.gates, threads(args.target.threads)))
         .transpose()?;
     // What was typed wrong is told before a file is opened.
+    if let Some(target) = packed::target(&args.to, &args.groups)? {
+        return packed::run(args, target, out);
+    }
     let recipe = recipe(&args.to)?;
     let checkpoint = Checkpoint::open(&args.source.model)?;
     let importance = if args.calibration.texts.is_empty() {

@@ -15,12 +15,14 @@ mod mxfp4;
 mod packed;
 mod plain;
 mod stored;
+mod target;
 mod tensors;
 mod unpack;
 
 pub use error::{Error, Result};
 use planish_formats::Source;
 pub use stored::{Element, Scheme, Stored};
+pub use target::{Form, Linear, TARGETS, Target};
 pub use tensors::{Tensor, Tensors};
 pub(crate) use unpack::Buffers;
 
@@ -83,7 +85,7 @@ mod tests {
 
     #[test]
     fn every_file_is_registered() {
-        let shared = ["mod", "error", "modules", "packed", "stored", "tensors", "unpack"];
+        let shared = ["mod", "error", "modules", "packed", "stored", "target", "tensors", "unpack"];
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/dialect");
         let files: BTreeSet<String> = std::fs::read_dir(folder)
             .expect("the folder of dialects")

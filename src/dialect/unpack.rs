@@ -9,6 +9,7 @@ use std::ops::Range;
 use half::{bf16, f16};
 use planish_formats::packing::{unpack_awq, unpack_columns, unpack_padded, unpack_row};
 use planish_formats::{Dtype, Source};
+use planish_kernels::fp8::{decode_e2m1, decode_e4m3, decode_e8m0};
 
 use super::packed::{Order, Packed, Zeros, plain};
 use super::stored::Element;
@@ -167,8 +168,8 @@ impl<'a> Unpacker<'a> {
                 pairs.for_each(|(out, code)| *out = (f32::from(code.cast_signed()) - zero) * scale);
             }
             Element::Int(_) => pairs.for_each(|(out, code)| *out = (f32::from(*code) - zero) * scale),
-            Element::Fp8 => pairs.for_each(|(out, code)| *out = FP8[*code as usize] * scale),
-            Element::Fp4 => pairs.for_each(|(out, code)| *out = FP4[*code as usize % 16] * scale),
+            Element::Fp8 => pairs.for_each(|(out, code)| *out = decode_e4m3(*code) * scale),
+            Element::Fp4 => pairs.for_each(|(out, code)| *out = decode_e2m1(*code) * scale),
         }
     }
 
@@ -176,8 +177,8 @@ impl<'a> Unpacker<'a> {
         match self.packed.element {
             Element::Int(_) if self.signed => f32::from(code.cast_signed()),
             Element::Int(_) => f32::from(code),
-            Element::Fp8 => FP8[code as usize],
-            Element::Fp4 => FP4[code as usize % 16],
+            Element::Fp8 => decode_e4m3(code),
+            Element::Fp4 => decode_e2m1(code),
         }
     }
 
@@ -236,8 +237,8 @@ impl<'a> Unpacker<'a> {
         match self.scale {
             Dtype::F16 => f16::from_bits(two()).to_f32(),
             Dtype::BF16 => bf16::from_bits(two()).to_f32(),
-            Dtype::F8_E4M3 => FP8[self.scales[at] as usize],
-            Dtype::U8 | Dtype::F8_E8M0 => power(self.scales[at]),
+            Dtype::F8_E4M3 => decode_e4m3(self.scales[at]),
+            Dtype::U8 | Dtype::F8_E8M0 => decode_e8m0(self.scales[at]),
             _ => self.scales[4 * at..].first_chunk().map_or(f32::NAN, |bytes| f32::from_le_bytes(*bytes)),
         }
     }
@@ -329,35 +330,4 @@ fn groups(tensor: &str, bytes: &[u8], groups: usize) -> Result<Vec<u32>> {
         group.ok_or_else(|| Error::Group { tensor: tensor.to_owned(), column, found: i64::from(found), groups })
     };
     bytes.as_chunks::<4>().0.iter().enumerate().map(group).collect()
-}
-
-/// What an exponent of E8M0 stands for: 2^(e - 127), and no number for 255.
-fn power(exponent: u8) -> f32 {
-    match exponent {
-        0 => f32::from_bits(1 << 22),
-        255 => f32::NAN,
-        _ => f32::from_bits(u32::from(exponent) << 23),
-    }
-}
-
-/// What a code of E2M1 stands for.
-const FP4: [f32; 16] = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, -0.0, -0.5, -1.0, -1.5, -2.0, -3.0, -4.0, -6.0];
-
-/// What a code of E4M3 without infinities stands for.
-static FP8: [f32; 256] = fp8();
-
-const fn fp8() -> [f32; 256] {
-    let (mut values, mut code) = ([0.0; 256], 0);
-    while code < 256 {
-        let (exponent, mantissa) = ((code >> 3 & 15) as u32, (code & 7) as u32);
-        let size = match (exponent, mantissa) {
-            (15, 7) => f32::NAN,
-            // Steps of 2^-9.
-            (0, _) => mantissa as f32 / 512.0,
-            _ => f32::from_bits((exponent + 120) << 23 | mantissa << 20),
-        };
-        values[code] = if code < 128 { size } else { -size };
-        code += 1;
-    }
-    values
 }

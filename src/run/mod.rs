@@ -7,8 +7,10 @@ mod folder;
 mod gather;
 mod journal;
 mod memory;
+mod pack;
 mod provisional;
 mod quantize;
+mod share;
 mod stats;
 mod subject;
 
@@ -18,6 +20,7 @@ pub use folder::restore_folder;
 pub use gather::{Scratch, Weight};
 pub use journal::calibrate_in_parts;
 pub use memory::PeakAnon;
+pub use pack::{Matrix, Nearest, Pack, Rounding, pack_folder, pack_into};
 pub use provisional::Provisional;
 pub use quantize::{Outcome, Run, buffer_bytes, check_room, quantize};
 pub use stats::Squares;

@@ -6,13 +6,13 @@
 
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use planish_formats::{Layout, Sink, Storage};
 use planish_kernels::{Isa, block, first_beyond, first_non_finite};
 
+use super::share::share;
 use super::{Error, PeakAnon, Result, Scratch, Weight};
 use crate::dialect::Tensors;
 use crate::plan::Planned;
@@ -61,43 +61,14 @@ pub fn quantize(run: &Run, sink: Box<dyn Sink>) -> Result<Outcome> {
         .map(|tensor| Weight::new(run.source, &tensor.gather, &tensor.shape))
         .collect::<Result<Vec<_>>>()?;
     let bands = bands(run.tensors, &weights);
-    let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
-    let failure: Mutex<Option<(usize, Error)>> = Mutex::new(None);
-    std::thread::scope(|scope| {
-        for _ in 0..run.threads.max(1) {
-            scope.spawn(|| {
-                let mut worker =
-                    Worker { run, sink: sink.as_ref(), scratch: Scratch::default(), rows: vec![], out: vec![] };
-                while !failed.load(Ordering::Relaxed) {
-                    let at = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(band) = bands.get(at) else { break };
-                    let done = if run.cancel.load(Ordering::Relaxed) {
-                        Err(Error::Interrupted)
-                    } else {
-                        worker.band(band, &weights[band.tensor])
-                    };
-                    if let Err(error) = done {
-                        failed.store(true, Ordering::Relaxed);
-                        keep_first(&failure, at, error);
-                    }
-                }
-            });
-        }
-    });
-    if let Some((_, error)) = failure.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
-        return Err(error);
-    }
+    let worker = || Worker { run, sink: sink.as_ref(), scratch: Scratch::default(), rows: vec![], out: vec![] };
+    share(run.threads, bands.len(), run.cancel, worker, |worker, at| {
+        let band = &bands[at];
+        worker.band(band, &weights[band.tensor])
+    })?;
     let files = sink.finish()?;
     let bytes = files.iter().filter_map(|file| std::fs::metadata(file).ok()).map(|file| file.len()).sum();
     Ok(Outcome { files, bytes, elapsed: start.elapsed(), peak_anon_bytes: peak.bytes() })
-}
-
-/// Of the failures of several threads, the one that comes first in the file is reported.
-fn keep_first(failure: &Mutex<Option<(usize, Error)>>, at: usize, error: Error) {
-    let mut slot = failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    if slot.as_ref().is_none_or(|(first, _)| at < *first) {
-        *slot = Some((at, error));
-    }
 }
 
 /// Some rows of one tensor.
