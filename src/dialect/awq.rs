@@ -6,7 +6,7 @@ use planish_formats::{Dtype, Source};
 
 use super::modules::{group_size, modules};
 use super::packed::{Order, Packed, Scales, Zeros, matrix, of_type, shape};
-use super::{Dialect, Element, Reading, Result, pass_over};
+use super::{Dialect, Element, Reading, Result, only, pass_over};
 use crate::model::ConfigReader;
 
 /// The dialect of this file.
@@ -61,13 +61,9 @@ pub(super) fn read(config: &mut ConfigReader<'_>, source: &dyn Source) -> Result
     let group = group_size(config, "group_size")?.or(group_size(config, "q_group_size")?);
     let Some(group) = group else { return Err(config.bad("group_size", "a number of columns, or -1").into()) };
     for key in ["version", "format", "checkpoint_format"] {
-        if config.text(key)?.is_some_and(|version| !version.eq_ignore_ascii_case("gemm")) {
-            return Err(super::Error::Unsupported { what: config.bad(key, "gemm").to_string() });
-        }
+        only(config, key, &["gemm"])?;
     }
-    if config.text("pack_dtype")?.is_some_and(|dtype| dtype != "int32") {
-        return Err(config.bad("pack_dtype", "int32").into());
-    }
+    only(config, "pack_dtype", &["int32"])?;
     // Zero points are in the file all the same.
     config.get("zero_point");
     let mut reading = Reading::default();

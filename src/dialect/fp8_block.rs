@@ -7,7 +7,7 @@
 use planish_formats::{Dtype, Info, Source, Storage};
 
 use super::packed::{Packed, find, matrix, of_type, shape};
-use super::{Dialect, Element, Error, Reading, Result, pass_over};
+use super::{Dialect, Element, Error, Reading, Result, only, pass_over};
 use crate::model::ConfigReader;
 
 /// The dialect of this file.
@@ -43,12 +43,8 @@ impl Dialect for Fp8Block {
 
     fn read(&self, config: &mut ConfigReader<'_>, source: &dyn Source) -> Result<Reading> {
         pass_over(config, INERT);
-        if config.text("fmt")?.is_some_and(|fmt| fmt != "e4m3") {
-            return Err(config.bad("fmt", "e4m3").into());
-        }
-        if config.text("scale_fmt")?.is_some_and(|fmt| !["ue8m0", "float"].contains(&fmt)) {
-            return Err(config.bad("scale_fmt", "ue8m0 or float").into());
-        }
+        only(config, "fmt", &["e4m3"])?;
+        only(config, "scale_fmt", &["ue8m0", "float"])?;
         let block = match config.get("weight_block_size") {
             None => None,
             Some(sizes) => match sizes.as_array().map(|list| list.iter().map(|n| n.as_u64()).collect::<Vec<_>>()) {
@@ -105,6 +101,8 @@ fn packed(weight: &Info, scales: &Info, block: Option<[usize; 2]>) -> Result<Opt
             let usual = Packed::new(Element::Fp4, [rows, cols], &weight.name, &scales.name);
             return Ok(Some(Packed { block: [1, 32], matrices, ..usual }));
         }
+        // A part called `scale` may be something else, but these only scale FP8.
+        Storage::Plain(_) if scales.name.ends_with("_scale_inv") => of_type(weight, &[], "F8_E4M3")?,
         Storage::Plain(_) => return Ok(None),
         Storage::Blocks(_) => of_type(weight, &[], "F8_E4M3")?,
     }

@@ -8,7 +8,7 @@ use regex::Regex;
 
 use super::modules::{Module, group_size, modules, pattern};
 use super::packed::{Order, Packed, Scales, Zeros, matrix, of_type, shape};
-use super::{Dialect, Element, Error, Reading, Result, awq, pass_over};
+use super::{Dialect, Element, Error, Reading, Result, awq, only, pass_over};
 use crate::model::ConfigReader;
 
 /// The dialect of this file.
@@ -115,18 +115,15 @@ impl Settings {
             return Err(config.bad("bits", "2, 3, 4 or 8").into());
         }
         let group = group_size(config, "group_size")?.unwrap_or(0);
-        for (key, only) in [("data_type", "int"), ("pack_dtype", "int32")] {
-            if config.text(key)?.is_some_and(|value| value != only) {
-                return Err(config.bad(key, only).into());
-            }
-        }
+        only(config, "data_type", &["int"])?;
+        only(config, "pack_dtype", &["int32"])?;
+        only(config, "packing_format", &["auto_round:auto_gptq", "auto_round", "auto_round:gptqmodel"])?;
+        only(config, "checkpoint_format", &["gptq", "gptq_v2"])?;
+        only(config, "format", &["gptq", "gptq_v2"])?;
         let format = config.text("checkpoint_format")?.or(config.text("format")?);
-        config.get("format");
-        let less_one = match (auto_round, format) {
-            (Some("auto_round:auto_gptq"), _) | (None, None | Some("gptq")) => true,
-            (Some("auto_round" | "auto_round:gptqmodel"), _) | (None, Some("gptq_v2")) => false,
-            (Some(_), _) => return Err(config.bad("packing_format", "auto_round:auto_gptq or auto_round").into()),
-            (None, Some(_)) => return Err(config.bad("checkpoint_format", "gptq or gptq_v2").into()),
+        let less_one = match auto_round {
+            Some(packing) => packing == "auto_round:auto_gptq",
+            None => format != Some("gptq_v2"),
         };
         let mut settings = Settings { bits, group, less_one, others: vec![] };
         settings.dynamic(config)?;

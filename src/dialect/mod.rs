@@ -76,6 +76,16 @@ fn pass_over(config: &mut ConfigReader<'_>, keys: &[&str]) {
     }
 }
 
+/// Refuses any other value of a key than these, in any case.
+fn only(config: &mut ConfigReader<'_>, key: &str, values: &[&str]) -> Result<()> {
+    match config.text(key)? {
+        Some(found) if !values.iter().any(|value| value.eq_ignore_ascii_case(found)) => {
+            Err(Error::Unsupported { what: format!("quantization_config.{key} = {found:?}") })
+        }
+        _ => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;

@@ -9,7 +9,14 @@ use crate::dialect::packed::{Order, Packed, Scales, Zeros, matrix, of_type, shap
 use crate::dialect::{Element, Error, Result};
 
 /// Parts of which one tells that a module's weight is packed.
-pub(super) const PARTS: &[&str] = &["weight_packed", "weight_scale", "weight_shape", "weight_zero_point"];
+const PARTS: &[&str] = &["weight_packed", "weight_scale", "weight_shape", "weight_zero_point", "weight_global_scale"];
+
+/// The part that tells that a module's weight is packed, if it is.
+pub(super) fn part(module: &Module<'_>) -> Option<&'static str> {
+    let coded = |storage| [Dtype::I8, Dtype::F8_E4M3].map(Storage::Plain).contains(&storage);
+    let weight = module.part("weight").is_some_and(|info| coded(info.storage));
+    PARTS.iter().copied().find(|part| module.part(part).is_some()).or(weight.then_some("weight"))
+}
 
 /// The packed weight of a module, and its tensors that say nothing more.
 pub(super) fn packed(module: &Module<'_>, group: &Group) -> Result<(Packed, Vec<String>)> {

@@ -43,7 +43,7 @@ impl Dialect for CompressedTensors {
         let mut reading = Reading { notes: settings.notes.clone(), ..Reading::default() };
         for module in modules(source) {
             reading.beside.extend(module.those(BESIDE));
-            let Some(part) = formats::PARTS.iter().find(|part| module.part(part).is_some()) else { continue };
+            let Some(part) = formats::part(&module) else { continue };
             let group = settings.group(&module.tensor(part), module.name)?;
             let (packed, beside) = formats::packed(&module, group)?;
             reading.packed.push((module.tensor("weight"), packed));
