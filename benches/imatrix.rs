@@ -50,7 +50,7 @@ fn ids(model: &Path, text: &Path, chunks: usize) -> Vec<u32> {
 fn entries(model: &Path, ids: &[u32]) -> BTreeMap<String, Entry> {
     let checkpoint = Checkpoint::open(model).unwrap();
     let subject = Subject::of(&checkpoint).unwrap();
-    let (source, settings) = (checkpoint.source.as_ref(), Settings::default());
+    let (source, settings) = (&checkpoint.source, Settings::default());
     let job = Calibration { model: &subject.model, source, ids, tokens: TOKENS, settings, head: false };
     calibrate(&job, &mut |_, _| {}).unwrap()
 }
@@ -123,8 +123,8 @@ fn drift(checkpoint: &Checkpoint, job: &planish::plan::Job, sequences: &Sequence
     release::write(job, &path);
     let released = Checkpoint::open(&path).unwrap();
     let (original, candidate) = (Subject::of(checkpoint).unwrap(), Subject::of(&released).unwrap());
-    let reference = Side { model: &original.model, source: checkpoint.source.as_ref(), settings: Settings::default() };
-    let candidate = Side { model: &candidate.model, source: released.source.as_ref(), settings: Settings::default() };
+    let reference = Side { model: &original.model, source: &checkpoint.source, settings: Settings::default() };
+    let candidate = Side { model: &candidate.model, source: &released.source, settings: Settings::default() };
     Summary::new(
         &compare(&reference, &candidate, sequences, &mut |_| std::ops::ControlFlow::Continue(())).unwrap().scores,
     )

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use planish_formats::gguf::Kv;
 use planish_formats::{Error, Result};
 use rayon::prelude::*;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::plan::Job;
+use crate::plan::{Job, Quantization};
 
 /// What beside the checkpoint went into a release.
 #[derive(Clone, Copy, Debug, Default)]
@@ -37,6 +38,24 @@ pub fn keys(job: &Job, ingredients: &Ingredients<'_>) -> Result<Kv> {
         kv.set("planish.calibration.sha256", lines(ingredients.texts)?);
     }
     Ok(kv)
+}
+
+/// The same facts of a quantized folder, as the JSON that lies in it: what config.json does not know, some readers refuse.
+///
+/// Reads every file from front to back.
+pub fn json(plan: &Quantization, ingredients: &Ingredients<'_>) -> Result<Value> {
+    let mut json = json!({
+        "planish.version": env!("CARGO_PKG_VERSION"),
+        "planish.recipe": plan.target.name,
+        "planish.source.sha256": lines(plan.checkpoint.source.files())?,
+    });
+    if let Some(imatrix) = ingredients.imatrix {
+        json["planish.imatrix.sha256"] = sha256(imatrix)?.into();
+    }
+    if !ingredients.texts.is_empty() {
+        json["planish.calibration.sha256"] = lines(ingredients.texts)?.into();
+    }
+    Ok(json)
 }
 
 fn lines(files: &[PathBuf]) -> Result<Vec<String>> {

@@ -5,9 +5,10 @@ mod support;
 
 use std::path::{Path, PathBuf};
 
+use planish::dialect::Tensors;
 use planish::model::{Model, Objective};
 use planish::run::executor::{Executor, Settings};
-use planish_formats::{Dtype, GgmlType, Source, Storage};
+use planish_formats::{Dtype, GgmlType, Storage};
 use planish_kernels::Isa;
 use support::Released;
 
@@ -15,7 +16,7 @@ const TOLERANCE: f32 = 1e-3;
 
 struct Case {
     name: String,
-    source: Box<dyn Source>,
+    source: Tensors,
     model: Model,
     ids: Vec<u32>,
     /// Logits `[tokens, vocab]`, or hidden states `[tokens, hidden]` of a model without a head.
@@ -45,14 +46,7 @@ fn case(folder: &Path) -> Case {
 }
 
 /// Logits (or hidden states) of every token, the head in tiles of this many tokens of the vocabulary.
-fn outputs(
-    model: &Model,
-    source: &dyn Source,
-    ids: &[u32],
-    tokens: usize,
-    tile: usize,
-    settings: Settings,
-) -> Vec<f32> {
+fn outputs(model: &Model, source: &Tensors, ids: &[u32], tokens: usize, tile: usize, settings: Settings) -> Vec<f32> {
     let mut executor = Executor::new(model, source, ids, tokens, settings).expect("a run");
     while executor.step().expect("a step").is_some() {}
     let rows: Vec<usize> = (0..ids.len()).collect();
@@ -86,7 +80,7 @@ fn far(got: &[f32], expected: &[f32]) -> f32 {
 fn logits_are_those_of_transformers() {
     for case in &cases() {
         let settings = Settings::default();
-        let out = outputs(&case.model, case.source.as_ref(), &case.ids, case.ids.len(), 40, settings);
+        let out = outputs(&case.model, &case.source, &case.ids, case.ids.len(), 40, settings);
         let off = far(&out, &case.expected);
         println!("{:24} {off:.2e}", case.name);
         assert!(off <= TOLERANCE, "{}: off by {off}", case.name);
@@ -96,8 +90,7 @@ fn logits_are_those_of_transformers() {
 #[test]
 fn the_same_bits_however_they_are_made() {
     for case in &cases() {
-        let run =
-            |ids: &[u32], settings| outputs(&case.model, case.source.as_ref(), ids, case.ids.len(), 1000, settings);
+        let run = |ids: &[u32], settings| outputs(&case.model, &case.source, ids, case.ids.len(), 1000, settings);
         let once = run(&case.ids, Settings::default());
         for isa in Isa::ALL.into_iter().filter(|isa| isa.available()) {
             assert_eq!(
@@ -120,7 +113,7 @@ fn the_same_bits_however_they_are_made() {
 fn the_ggufs_tensors_give_the_same_logits() {
     for case in &cases() {
         let run = |storage| {
-            let released = Released::new(&case.model, case.source.as_ref(), |_| storage);
+            let released = Released::new(&case.model, &case.source, |_| storage).tensors();
             let model = case.model.clone().over_gguf();
             outputs(&model, &released, &case.ids, case.ids.len(), 40, Settings::default())
         };

@@ -5,10 +5,11 @@ mod support;
 use std::ops::ControlFlow;
 use std::path::Path;
 
+use planish::dialect::Tensors;
 use planish::model::Model;
 use planish::run::executor::{Executor, Settings};
 use planish::verify::{Comparison, Error, Protocol, Sequences, Side, Summary, Which, compare};
-use planish_formats::{Dtype, GgmlType, Source, Storage};
+use planish_formats::{Dtype, GgmlType, Storage};
 use planish_kernels::cpu::Precision;
 use support::Released;
 use support::installed::{installed, root, shared};
@@ -19,7 +20,7 @@ fn ids(tokenizer: &Path, text: &str) -> Vec<u32> {
 }
 
 struct Tiny {
-    source: Box<dyn Source>,
+    source: Tensors,
     model: Model,
     sequences: Sequences,
 }
@@ -39,14 +40,15 @@ fn run(reference: &Side<'_>, candidate: &Side<'_>, sequences: &Sequences) -> Res
 
 impl Tiny {
     fn side(&self) -> Side<'_> {
-        Side { model: &self.model, source: self.source.as_ref(), settings: Settings::default() }
+        Side { model: &self.model, source: &self.source, settings: Settings::default() }
     }
 
     /// Against its own GGUF of this type, with this done to it before.
     fn against(&self, storage: Storage, damage: impl Fn(&mut Released)) -> Result<Comparison, Error> {
-        let mut released = Released::new(&self.model, self.source.as_ref(), |_| storage);
+        let mut released = Released::new(&self.model, &self.source, |_| storage);
         damage(&mut released);
         let model = self.model.clone().over_gguf();
+        let released = released.tensors();
         let candidate = Side { model: &model, source: &released, settings: Settings::default() };
         run(&self.side(), &candidate, &self.sequences)
     }
@@ -72,7 +74,7 @@ fn a_model_does_not_drift_from_itself() {
 #[test]
 fn the_numbers_do_not_depend_on_threads_or_memory() {
     let tiny = tiny();
-    let released = Released::new(&tiny.model, tiny.source.as_ref(), |_| Q4_0);
+    let released = Released::new(&tiny.model, &tiny.source, |_| Q4_0).tensors();
     let model = tiny.model.clone().over_gguf();
     let all = |threads: usize, memory: usize| {
         let settings = Settings { memory, ..Settings::default() };
@@ -101,11 +103,11 @@ fn rounding_shows_in_proportion() {
 #[test]
 fn scores_are_those_of_whole_logits() {
     let tiny = tiny();
-    let released = Released::new(&tiny.model, tiny.source.as_ref(), |_| Q4_0);
+    let released = Released::new(&tiny.model, &tiny.source, |_| Q4_0).tensors();
     let model = tiny.model.clone().over_gguf();
     let found = tiny.against(Q4_0, |_| {}).expect("a comparison");
     let rows: Vec<usize> = tiny.sequences.scored.iter().map(|(row, _)| *row).collect();
-    let log_probs = |model: &Model, source: &dyn Source| -> Vec<Vec<f64>> {
+    let log_probs = |model: &Model, source: &Tensors| -> Vec<Vec<f64>> {
         let sequences = &tiny.sequences;
         let mut executor =
             Executor::new(model, source, &sequences.ids, sequences.tokens, Settings::default()).expect("a run");
@@ -119,7 +121,7 @@ fn scores_are_those_of_whole_logits() {
         };
         logits.chunks(head.vocab()).map(log_softmax).collect()
     };
-    let (p, q) = (log_probs(&tiny.model, tiny.source.as_ref()), log_probs(&model, &released));
+    let (p, q) = (log_probs(&tiny.model, &tiny.source), log_probs(&model, &released));
     for (((score, (_, target)), p), q) in found.scores.iter().zip(&tiny.sequences.scored).zip(&p).zip(&q) {
         let kl: f64 = p.iter().zip(q).map(|(p, q)| p.exp() * (p - q)).sum();
         assert!((score.kl - kl).abs() < 1e-10, "{} {kl}", score.kl);
@@ -169,14 +171,15 @@ fn smollm2_is_as_transformers_sees_it() {
     let (source, model) = support::open(&folder);
     let ids = ids(&folder.join("tokenizer.json"), &text);
     let sequences = Protocol::Chunks { context: 512, bos: None }.cut(&ids, 20).expect("20 chunks");
-    let reference = Side { model: &model, source: source.as_ref(), settings: Settings::default() };
+    let reference = Side { model: &model, source: &source, settings: Settings::default() };
     let gguf = model.clone().over_gguf();
     for (name, storage, kl, ratio, same) in
         [("Q8_0", Q8_0, 0.00178, 1.0016, 0.9718), ("Q4_0", Q4_0, 0.40449, 1.3736, 0.6520)]
     {
         // Rows of 576 hold no Q6_K: the tied head falls back to Q8_0.
         let released =
-            Released::new(&model, source.as_ref(), |tensor| if tensor == "token_embd.weight" { Q8_0 } else { storage });
+            Released::new(&model, &source, |tensor| if tensor == "token_embd.weight" { Q8_0 } else { storage });
+        let released = released.tensors();
         let candidate = Side { model: &gguf, source: &released, settings: Settings::default() };
         let start = std::time::Instant::now();
         let found = Summary::new(&run(&reference, &candidate, &sequences).expect("a comparison").scores);

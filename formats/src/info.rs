@@ -6,18 +6,19 @@ use std::path::PathBuf;
 use crate::gguf::Kv;
 use crate::{Error, Result, Storage};
 
-/// Name, element type and shape of one tensor.
+/// Name, element type and shape of one tensor. What says how elements are stored is a [`Storage`] in files; whoever
+/// looks at several tensors as one has more to say.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Info {
+pub struct Info<S = Storage> {
     /// The name in the file.
     pub name: String,
     /// How its elements are stored.
-    pub storage: Storage,
+    pub storage: S,
     /// Dimensions, outermost first (torch order: a linear weight is `[out, in]`). Empty for a scalar.
     pub shape: Vec<usize>,
 }
 
-impl Info {
+impl<S> Info<S> {
     /// Number of elements. Readers have checked that it does not overflow.
     pub fn elements(&self) -> usize {
         self.shape.iter().product()
@@ -32,7 +33,9 @@ impl Info {
     pub fn rows(&self) -> usize {
         self.shape.split_last().map_or(1, |(_, outer)| outer.iter().product())
     }
+}
 
+impl Info {
     /// Size of the data in bytes, or `None` where the row is not a whole number of blocks or the product overflows.
     pub fn bytes(&self) -> Option<usize> {
         self.storage.bytes(&self.shape)

@@ -15,6 +15,7 @@ mod layout;
 mod map;
 mod mapped;
 mod numbered;
+pub mod packing;
 pub mod safetensors;
 mod staged;
 pub mod torch;

@@ -1,9 +1,9 @@
 //! What a checkpoint is, for people: the keys a GGUF of it would have, as far as they can be told.
 
-use planish_formats::Storage;
 use planish_formats::gguf::{Kv, Value};
 
 use super::{About, Checkpoint};
+use crate::dialect::Stored;
 use crate::{model, text};
 
 /// A checkpoint described without reading a weight.
@@ -15,7 +15,7 @@ pub struct Description {
     /// Why parts of the metadata are missing.
     pub problems: Vec<String>,
     /// Storage, number of tensors and bytes; largest share first.
-    pub types: Vec<(Storage, usize, u64)>,
+    pub types: Vec<(Stored, usize, u64)>,
     /// Number of elements.
     pub elements: u64,
     /// Bytes of all tensors.
@@ -32,10 +32,10 @@ pub fn describe(checkpoint: &Checkpoint) -> Description {
             (class, kv, problems)
         }
     };
-    let mut types: Vec<(Storage, usize, u64)> = vec![];
+    let mut types: Vec<(Stored, usize, u64)> = vec![];
     let mut elements = 0;
     for info in checkpoint.source.infos() {
-        let bytes = info.bytes().unwrap_or(0) as u64;
+        let bytes = info.storage.bytes(&info.shape);
         elements += info.elements() as u64;
         match types.iter_mut().find(|(storage, ..)| *storage == info.storage) {
             Some((_, count, sum)) => (*count, *sum) = (*count + 1, *sum + bytes),

@@ -14,6 +14,9 @@ pub enum Error {
     /// The container with the tensors.
     #[error(transparent)]
     Container(#[from] planish_formats::Error),
+    /// How its weights are stored.
+    #[error(transparent)]
+    Dialect(#[from] crate::dialect::Error),
     /// Neither a path nor a model in the local cache.
     #[error("{path}: no such file or folder")]
     NoSuchPath {
@@ -57,6 +60,7 @@ impl Error {
     pub fn kind(&self) -> Kind {
         match self {
             Error::Container(error) => error.kind(),
+            Error::Dialect(error) => error.kind(),
             Error::Read { .. } => Kind::Io,
             Error::NoSuchPath { .. } | Error::MissingFile { .. } | Error::Json { .. } | Error::LfsPointer { .. } => {
                 Kind::Bad
@@ -68,6 +72,7 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Error::Container(error) => error.hint(),
+            Error::Dialect(error) => error.hint(),
             Error::NoSuchPath { cache: Some(cache), .. } => {
                 Some(format!("looked for a downloaded model in {} too; download it first", cache.display()))
             }

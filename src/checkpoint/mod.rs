@@ -11,10 +11,12 @@ use std::path::{Path, PathBuf};
 pub use card::Card;
 pub use describe::{Description, brief, describe};
 pub use error::{Error, Result};
+use planish_formats::Meta;
 use planish_formats::gguf::Kv;
-use planish_formats::{Info, Meta, Source};
 pub use sampling::{sampling_keys, sampling_parameters, sampling_settings};
 use serde_json::{Map, Value};
+
+use crate::dialect::Tensors;
 
 /// A JSON object, keys in file order.
 pub type Json = Map<String, Value>;
@@ -24,7 +26,7 @@ pub struct Checkpoint {
     /// The folder or file that was opened.
     pub path: PathBuf,
     /// Its tensors.
-    pub source: Box<dyn Source>,
+    pub source: Tensors,
     /// What it says about itself.
     pub about: About,
 }
@@ -33,7 +35,7 @@ pub struct Checkpoint {
 pub enum About {
     /// A folder with `config.json`; the tokenizer and the rest are files beside it.
     HuggingFace {
-        /// `config.json`.
+        /// `config.json`, but for what it says of how the weights are stored.
         config: Json,
         /// `generation_config.json`, if there is one.
         generation: Json,
@@ -47,14 +49,19 @@ impl Checkpoint {
     pub fn open(path: &Path) -> Result<Checkpoint> {
         let path = locate::locate(path)?;
         let source = planish_formats::open(&path)?;
-        let about = match source.meta() {
-            Meta::Gguf(kv) => About::Gguf(kv.clone()),
+        let (source, about) = match source.meta() {
+            Meta::Gguf(kv) => {
+                let about = About::Gguf(kv.clone());
+                (Tensors::plain(source), about)
+            }
             Meta::Strings(_) => {
                 let dir = if path.is_dir() { path.as_path() } else { path.parent().unwrap_or(Path::new(".")) };
-                About::HuggingFace {
-                    config: read_json(&dir.join("config.json"))?,
-                    generation: optional_json(&dir.join("generation_config.json"))?,
-                }
+                let mut config = read_json(&dir.join("config.json"))?;
+                let generation = optional_json(&dir.join("generation_config.json"))?;
+                let tensors = Tensors::open(source, &config)?;
+                // Read, and none of the architecture's business.
+                config.shift_remove("quantization_config");
+                (tensors, About::HuggingFace { config, generation })
             }
         };
         Ok(Checkpoint { path, source, about })
@@ -72,7 +79,7 @@ impl Checkpoint {
 
     /// Bytes of all its tensors.
     pub fn tensor_bytes(&self) -> u64 {
-        self.source.infos().iter().filter_map(Info::bytes).map(|bytes| bytes as u64).sum()
+        self.source.bytes()
     }
 }
 

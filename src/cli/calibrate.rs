@@ -155,7 +155,7 @@ pub(crate) fn run_on(
     let Ids { ids, tokens } = cut(checkpoint, texts, cutting)?;
     let job = Calibration {
         model: &subject.model,
-        source: checkpoint.source.as_ref(),
+        source: &checkpoint.source,
         ids: &ids,
         tokens,
         settings: Settings { memory: cutting.memory(), ..Settings::default() },

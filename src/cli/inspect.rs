@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use planish::checkpoint::{Checkpoint, Description, brief, describe};
+use planish::dialect::Stored;
 use planish_kernels::block::CODECS;
 use serde_json::{Value, json};
 
@@ -49,9 +50,9 @@ pub(crate) fn run(args: &Args, out: &Out) -> anyhow::Result<()> {
 fn text(args: &Args, checkpoint: &Checkpoint, about: &Description) -> String {
     let mut text = show::facts(&overview(checkpoint, about));
     if args.tensors {
-        let row = |info: &planish_formats::Info| {
-            let bytes = show::bytes(info.bytes().unwrap_or(0) as u64);
-            vec![info.name.clone(), format!("{:?}", info.shape), info.storage.name().to_owned(), bytes]
+        let row = |info: &planish_formats::Info<Stored>| {
+            let bytes = show::bytes(info.storage.bytes(&info.shape));
+            vec![info.name.clone(), format!("{:?}", info.shape), info.storage.name().into_owned(), bytes]
         };
         let rows: Vec<Vec<String>> = checkpoint.source.infos().iter().map(row).collect();
         text.push('\n');
@@ -156,7 +157,7 @@ fn json(args: &Args, checkpoint: &Checkpoint, about: &Description) -> Value {
     });
     if args.tensors {
         let tensors: Vec<Value> = (checkpoint.source.infos().iter())
-            .map(|info| json!({"name": info.name, "shape": info.shape, "type": info.storage.name(), "bytes": info.bytes()}))
+            .map(|info| json!({"name": info.name, "shape": info.shape, "type": info.storage.name(), "bytes": info.storage.bytes(&info.shape)}))
             .collect();
         value["tensors"] = tensors.into();
     }

@@ -7,6 +7,7 @@ mod extras;
 mod inspect;
 mod inspect_imatrix;
 mod options;
+mod packed;
 mod plan;
 mod progress;
 mod quantize;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use planish::checkpoint::Checkpoint;
+use planish::dialect::TARGETS;
 use planish::plan::{self, Importance, Job, Overrides, RECIPES, Recipe, Uncovered};
 use planish_formats::GgmlType;
 use regex::Regex;
@@ -85,6 +86,14 @@ impl Types {
     }
 }
 
+/// How the linears of a quantized checkpoint are divided.
+#[derive(clap::Args)]
+pub(crate) struct Groups {
+    /// Columns that share a scale in a quantized checkpoint (w4a16, gptq-int4 ...): 32, 64 or 128; -1 for a whole row.
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    pub(crate) group_size: Option<i64>,
+}
+
 /// An importance matrix and its gaps.
 #[derive(clap::Args)]
 pub(crate) struct Weighing {
@@ -141,7 +150,10 @@ pub(crate) fn recipe(name: &str) -> anyhow::Result<Recipe> {
     }
     let known: Vec<&str> = RECIPES.iter().map(|recipe| recipe.name.as_str()).collect();
     let known = known.join(" ");
-    Err(UsageError(format!("{name} is neither a mix nor a recipe file (.toml); mixes: {known}")).into())
+    let targets: Vec<&str> = TARGETS.iter().map(|target| target.name).collect();
+    let targets = targets.join(" ");
+    let nothing = format!("{name} is neither a mix, a recipe file (.toml) nor a quantized checkpoint");
+    Err(UsageError(format!("{nothing}; mixes: {known}; checkpoints: {targets}")).into())
 }
 
 fn parse_type(name: &str) -> Result<GgmlType, String> {

@@ -7,7 +7,8 @@ use planish_formats::{Layout, gguf};
 use serde_json::{Value, json};
 
 use super::convert::restoration;
-use super::options::{Source, Types, Weighing, recipe};
+use super::options::{Groups, Source, Types, Weighing, recipe};
+use super::packed;
 use super::show::{self, Out};
 use super::work::threads;
 
@@ -16,11 +17,14 @@ use super::work::threads;
 pub(crate) struct Args {
     #[command(flatten)]
     source: Source,
-    /// The mix: a llama.cpp file type such as q4_k_m, or a recipe file (.toml); or hf for a Hugging Face folder.
+    /// The mix: a llama.cpp file type such as q4_k_m, or a recipe file (.toml); or hf for a Hugging Face folder; or a
+    /// quantized checkpoint: gptq-int4, awq-int4, w4a16, fp8 and others.
     #[arg(long)]
     to: String,
     #[command(flatten)]
     types: Types,
+    #[command(flatten)]
+    groups: Groups,
     #[command(flatten)]
     weighing: Weighing,
 }
@@ -30,6 +34,9 @@ pub(crate) fn run(args: &Args, out: &Out) -> anyhow::Result<()> {
         let plan = restoration(&args.source, &args.types, out)?;
         let layout = plan.layout(&default_folder(&plan.checkpoint), args.types.split_max_size)?;
         return out.result(|| text(&plan.outline(), &layout), || json(&plan.outline(), &layout));
+    }
+    if let Some(target) = packed::target(&args.to, &args.groups)? {
+        return packed::show(&args.source, &args.types, target, out);
     }
     let recipe = recipe(&args.to)?;
     let checkpoint = Checkpoint::open(&args.source.model)?;
@@ -45,7 +52,7 @@ fn text(outline: &Outline, layout: &Layout) -> String {
             vec![
                 tensor.name.clone(),
                 format!("{:?}", tensor.shape),
-                tensor.source.name().to_owned(),
+                tensor.source.name().into_owned(),
                 tensor.choice.ty.name().to_owned(),
                 show::bytes(tensor.bytes),
                 why(&tensor.choice.why),

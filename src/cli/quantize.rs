@@ -9,62 +9,77 @@ use planish::imatrix::Imatrix;
 use planish::plan::{self, Importance, Job};
 use planish::provenance::{self, Ingredients};
 use planish::verify::report::Verdict;
+use planish::run::IntoGguf;
 use planish::{modelfile, run};
 use planish_formats::gguf;
 
 use super::exit::{Status, UsageError};
-use super::options::{Source, Types, Weighing, recipe};
+use super::options::{Groups, Source, Types, Weighing, recipe};
 use super::rounding::{self, Rounding};
 use super::show::Out;
 use super::work::{perform, tell, threads};
-use super::{calibrate, signals, verify};
+use super::{calibrate, packed, signals, verify};
 
-/// Write a quantized GGUF of a checkpoint.
+/// Write a quantized GGUF or a quantized safetensors folder of a checkpoint.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
-    source: Source,
-    /// The mix: a llama.cpp file type such as q4_k_m, or a recipe file (.toml).
+    pub(super) source: Source,
+    /// The mix: a llama.cpp file type such as q4_k_m, or a recipe file (.toml). Or a quantized checkpoint: gptq-int4,
+    /// awq-int4, w4a16, fp8 and others.
     #[arg(long)]
-    to: String,
+    pub(super) to: String,
     #[command(flatten)]
-    types: Types,
+    pub(super) types: Types,
     #[command(flatten)]
-    weighing: Weighing,
+    pub(super) groups: Groups,
     #[command(flatten)]
-    calibration: Calibration,
+    pub(super) weighing: Weighing,
+    #[command(flatten)]
+    pub(super) calibration: Calibration,
     /// How weights are rounded: nearest, gptq (errors are made good by the weights that come after), awq (channels that
     /// matter are scaled up first), or awq+gptq. All but the first see what flows through the model for the texts of
     /// --calibrate.
     #[arg(long, value_name = "METHOD", requires = "texts", value_parser = rounding::parse)]
-    method: Option<Rounding>,
+    pub(super) method: Option<Rounding>,
     /// Go on with a run of --method that was interrupted, after the last layer that was done.
     #[arg(long, requires = "method")]
-    resume: bool,
+    pub(super) resume: bool,
     /// Keep no record to resume from. (It is a folder beside the output while the run lasts, with all that is done and the
     /// hidden states of the texts.)
     #[arg(long, requires = "method", conflicts_with = "resume")]
-    no_journal: bool,
+    pub(super) no_journal: bool,
     /// Write where the release came from into it: version, mix, and the SHA-256 of every file that was read.
     #[arg(long)]
-    provenance: bool,
+    pub(super) provenance: bool,
     #[command(flatten)]
-    target: Target,
+    pub(super) target: Target,
     /// Verify the result on this text before it gets its name; a failed gate leaves nothing. Repeatable.
     #[arg(long, value_name = "TEXT")]
-    verify: Vec<PathBuf>,
+    pub(super) verify: Vec<PathBuf>,
     #[command(flatten)]
     scoring: verify::Scoring,
     #[command(flatten)]
     gates: verify::Gates,
 }
 
+impl Args {
+    /// What `--method` asks for, with its texts read.
+    pub(super) fn rounding(&self, checkpoint: &Checkpoint, output: &Path) -> anyhow::Result<Option<rounding::Job>> {
+        let Some(rounding) = self.method else { return Ok(None) };
+        let (keep, resume) = (!self.no_journal, self.resume);
+        let keeping = rounding::Keeping { folder: run::Journal::beside(output), keep, resume };
+        let Calibration { texts, .. } = &self.calibration;
+        rounding::Job::new(rounding, checkpoint, texts, &self.calibration.cutting(), keeping).map(Some)
+    }
+}
+
 /// An importance matrix made on the way.
 #[derive(clap::Args)]
-struct Calibration {
+pub(super) struct Calibration {
     /// Weigh errors by what matters for this text: `planish calibrate` and `quantize` in one. Repeatable.
     #[arg(long = "calibrate", value_name = "TEXT", conflicts_with = "imatrix")]
-    texts: Vec<PathBuf>,
+    pub(super) texts: Vec<PathBuf>,
     /// Use so many chunks of these texts at most.
     #[arg(long, value_name = "N", requires = "texts", value_parser = clap::value_parser!(u32).range(1..))]
     calibrate_chunks: Option<u32>,
@@ -110,22 +125,17 @@ pub(crate) fn run(args: &Args, out: &Out) -> anyhow::Result<Status> {
         .then(|| verify::Job::new(&args.verify, &args.scoring, &args.gates, threads(args.target.threads)))
         .transpose()?;
     // What was typed wrong is told before a file is opened.
+    if let Some(target) = packed::target(&args.to, &args.groups)? {
+        return packed::run(args, target, out);
+    }
     let recipe = recipe(&args.to)?;
     let checkpoint = Checkpoint::open(&args.source.model)?;
     let output = args.target.output.clone().unwrap_or_else(|| plan::default_output(&checkpoint, &recipe));
     if !args.calibration.texts.is_empty() && output.exists() && !args.target.force {
         return Err(run::Error::Exists { path: output }.into());
     }
-    let Calibration { texts, .. } = &args.calibration;
-    let keeping = || rounding::Keeping {
-        folder: run::Journal::beside(&output),
-        keep: !args.no_journal,
-        resume: args.resume,
-    };
-    let cutting = args.calibration.cutting();
-    let rounding = args.method.map(|rounding| rounding::Job::new(rounding, &checkpoint, texts, &cutting, keeping()));
-    let rounding = rounding.transpose()?;
-    let importance = match (&rounding, texts.is_empty()) {
+    let rounding = args.rounding(&checkpoint, &output)?;
+    let importance = match (&rounding, args.calibration.texts.is_empty()) {
         (None, true) => args.weighing.read()?,
         (Some(_), _) => None,
         (None, false) => {
@@ -161,9 +171,10 @@ pub(crate) fn execute(
         perform(&outline, threads, &cancel, |run| {
             run::quantize_after(run, layout.create().map_err(run::Error::from)?, |sink| {
                 let Some(rounding) = rounding else { return Ok(BTreeSet::new()) };
-                let (written, told, record) = rounding.run(&job.checkpoint, &job.tensors, sink, threads, &cancel)?;
+                let destination = IntoGguf::new(run.isa, &job.tensors, sink);
+                let (told, record) = rounding.run(&job.checkpoint, &destination, threads, &cancel)?;
                 (log, journal) = (Some(told), record);
-                anyhow::Ok(written)
+                anyhow::Ok(destination.written())
             })
         })
     };

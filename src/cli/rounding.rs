@@ -1,16 +1,13 @@
 //! `quantize --method`: rounding that sees what flows through the model.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 use planish::checkpoint::Checkpoint;
 use planish::method::{METHODS, Method};
-use planish::plan::Planned;
 use planish::run::executor::Settings;
-use planish::run::{self, Fingerprint, IntoGguf, Journal, Layerwise, Log, Subject};
-use planish_formats::Sink;
+use planish::run::{self, Destination, Fingerprint, Journal, Layerwise, Log, Subject};
 use serde_json::{Value, json};
 
 use super::calibrate::{self, Cutting, Ids};
@@ -63,25 +60,23 @@ impl Job {
         Ok(Job { rounding, subject, ids, settings, keeping })
     }
 
-    /// Rounds the weights of all layers into `sink`, which has `tensors`; says which those were.
+    /// Rounds the weights of all layers and puts them where they go.
     pub(crate) fn run(
         &self,
         checkpoint: &Checkpoint,
-        tensors: &[Planned],
-        sink: &dyn Sink,
+        destination: &dyn Destination,
         threads: usize,
         cancel: &AtomicBool,
-    ) -> anyhow::Result<(BTreeSet<usize>, Log, Option<Journal>)> {
-        let target = IntoGguf::new(self.settings.isa, tensors, sink);
+    ) -> anyhow::Result<(Log, Option<Journal>)> {
         let layers = Layerwise {
             model: &self.subject.model,
-            source: checkpoint.source.as_ref(),
+            source: &checkpoint.source,
             ids: &self.ids.ids,
             tokens: self.ids.tokens,
             settings: self.settings,
             method: self.rounding.method,
             rescale: self.rounding.rescale,
-            target: &target,
+            destination,
         };
         let mut journal = self.keeping.open(layers.fingerprint())?;
         let bar = progress::steps().with_message("layers");
@@ -93,7 +88,7 @@ impl Job {
         };
         let log = pool.install(|| layers.run(journal.as_mut(), &mut told))?;
         bar.finish_and_clear();
-        Ok((target.written(), log, journal))
+        Ok((log, journal))
     }
 }
 

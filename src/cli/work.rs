@@ -23,7 +23,7 @@ pub(crate) fn perform<E: Into<anyhow::Error>>(
     let bar = progress::bar(source_bytes);
     let scale = source_bytes as f64 / outline.weights().max(1) as f64;
     let outcome = write(&Run {
-        source: outline.checkpoint.source.as_ref(),
+        source: &outline.checkpoint.source,
         tensors: outline.tensors,
         threads,
         isa: Isa::detected(),

@@ -99,7 +99,7 @@ pub fn gguf_architecture(kv: &Kv) -> Result<(&'static Architecture, &'static Ggu
 
 /// The `config.json` of the model that these keys and tensors are. `rope_freqs` are the values of that tensor, if the
 /// GGUF has it.
-pub fn config_json(kv: &Kv, tensors: &[Info], rope_freqs: Option<&[f32]>) -> Result<Json> {
+pub fn config_json<S>(kv: &Kv, tensors: &[Info<S>], rope_freqs: Option<&[f32]>) -> Result<Json> {
     let (_, gguf) = gguf_architecture(kv)?;
     let tensors = tensors.iter().map(|info| (info.name.as_str(), info.shape.as_slice())).collect();
     let mut header = Header {

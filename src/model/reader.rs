@@ -138,6 +138,16 @@ impl<'a> ConfigReader<'a> {
         self.json.contains_key(key)
     }
 
+    /// The whole object.
+    pub fn json(&self) -> &'a Json {
+        self.json
+    }
+
+    /// All keys, in file order.
+    pub fn keys(&self) -> Vec<String> {
+        self.json.keys().cloned().collect()
+    }
+
     /// The first of `architectures`, if the file names one.
     pub fn class(&self) -> Option<&'a str> {
         self.json.get("architectures")?.get(0)?.as_str()

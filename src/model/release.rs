@@ -25,17 +25,17 @@ pub struct Tensor {
 
 /// All tensors of the GGUF of this checkpoint, in the order of execution, each once. Every tensor of the checkpoint
 /// that one comes from is there and of the right shape; the checkpoint has no tensor of which nothing is known.
-pub fn release(architecture: &Architecture, config: &Config, checkpoint: &[Info]) -> Result<Vec<Tensor>> {
+pub fn release<S>(architecture: &Architecture, config: &Config, checkpoint: &[Info<S>]) -> Result<Vec<Tensor>> {
     architecture.held(config)?;
     Ok(checked(architecture, config, checkpoint)?.1)
 }
 
 /// The program over this checkpoint's tensors, checked as in [`release`], whether or not llama.cpp could run it.
-pub fn runnable(architecture: &Architecture, config: &Config, checkpoint: &[Info]) -> Result<Model> {
+pub fn runnable<S>(architecture: &Architecture, config: &Config, checkpoint: &[Info<S>]) -> Result<Model> {
     Ok(checked(architecture, config, checkpoint)?.0)
 }
 
-fn checked(architecture: &Architecture, config: &Config, checkpoint: &[Info]) -> Result<(Model, Vec<Tensor>)> {
+fn checked<S>(architecture: &Architecture, config: &Config, checkpoint: &[Info<S>]) -> Result<(Model, Vec<Tensor>)> {
     let found: BTreeMap<&str, &[usize]> = checkpoint.iter().map(|i| (i.name.as_str(), i.shape.as_slice())).collect();
     let model = architecture.program(config, |name| found.contains_key(name))?;
     let params = model.params().map(|(layer, p)| (layer.block, p)).chain(model.tables.iter().map(|p| (None, p)));

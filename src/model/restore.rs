@@ -9,7 +9,7 @@ use super::{Architecture, Config, Error, Gather, Param, Result, Tensor};
 
 /// All tensors of the checkpoint whose GGUF has the tensors `gguf`, in the order of execution. Each one that comes from
 /// the GGUF is there and of the right shape; the GGUF has no tensor of which nothing is known.
-pub fn restore(architecture: &Architecture, config: &Config, gguf: &[Info]) -> Result<Vec<Tensor>> {
+pub fn restore<S>(architecture: &Architecture, config: &Config, gguf: &[Info<S>]) -> Result<Vec<Tensor>> {
     architecture.held(config)?;
     let found: BTreeMap<&str, &[usize]> = gguf.iter().map(|i| (i.name.as_str(), i.shape.as_slice())).collect();
     // The usual root: a class with a head, as config_json names.

@@ -71,6 +71,22 @@ pub enum Error {
         /// The type.
         ty: &'static str,
     },
+    /// A linear that a quantized checkpoint cannot hold.
+    #[error("tensor {tensor} cannot be {target}: {why}")]
+    NotPacked {
+        /// The tensor.
+        tensor: String,
+        /// The name of what was asked for.
+        target: &'static str,
+        /// Why not.
+        why: String,
+    },
+    /// A model without linears that can be quantized.
+    #[error("the model has no linear stored [out, in] in its layers that could be {target}")]
+    NothingToPack {
+        /// The name of what was asked for.
+        target: &'static str,
+    },
     /// A type that can be copied but not made.
     #[error("tensor {tensor}: {ty} cannot be encoded yet")]
     NoEncoder {
@@ -97,7 +113,11 @@ impl Error {
             | Error::DoesNotFit { .. } => Kind::Bad,
             Error::Importance(error) => error.kind(),
             Error::Weights(error) => error.kind(),
-            Error::NotAFolder | Error::NotAGguf | Error::NoEncoder { .. } => Kind::Unsupported,
+            Error::NotAFolder
+            | Error::NotAGguf
+            | Error::NoEncoder { .. }
+            | Error::NotPacked { .. }
+            | Error::NothingToPack { .. } => Kind::Unsupported,
         }
     }
 
@@ -120,7 +140,13 @@ impl Error {
             }
             Error::NoEncoder { .. } => Some("`planish inspect --types` lists the types that can be written".to_owned()),
             Error::DoesNotFit { .. } => Some("name a type of smaller blocks for it with `--tensor-type`".to_owned()),
-            Error::Recipe(_) | Error::NoArchitecture | Error::NotAFolder | Error::NotAGguf | Error::NoEmbedding => None,
+            Error::NotPacked { .. } => Some("choose other groups with `--group-size`, or another target".to_owned()),
+            Error::NothingToPack { .. }
+            | Error::Recipe(_)
+            | Error::NoArchitecture
+            | Error::NotAFolder
+            | Error::NotAGguf
+            | Error::NoEmbedding => None,
         }
     }
 }

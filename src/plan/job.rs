@@ -12,6 +12,7 @@ use super::{
     output_order,
 };
 use crate::checkpoint::{About, Card, Checkpoint};
+use crate::dialect::Stored;
 use crate::model::{self, Gather};
 use crate::run::Weight;
 use crate::text;
@@ -39,7 +40,7 @@ pub struct Planned {
     /// Where its rows come from.
     pub gather: Gather,
     /// How they are stored there.
-    pub source: Storage,
+    pub source: Stored,
     /// The type it gets, and why.
     pub choice: Choice,
     /// Size in the release.
@@ -94,7 +95,7 @@ struct Part {
     name: String,
     shape: Vec<usize>,
     gather: Gather,
-    source: Storage,
+    source: Stored,
     /// How it is stored where the recipe leaves it alone.
     kept: Storage,
 }
@@ -128,7 +129,7 @@ impl Job {
                 shape: part.shape.clone(),
                 ty: choice.ty.name(),
             })?;
-            if storage != part.source && block::codec(choice.ty.name()).is_none() {
+            if part.source != storage && block::codec(choice.ty.name()).is_none() {
                 return Err(Error::NoEncoder { tensor: part.name, ty: choice.ty.name() });
             }
             let Part { name, shape, gather, source, .. } = part;
@@ -189,7 +190,7 @@ impl Job {
 /// The release of a Hugging Face folder: its architecture's tensors and keys, its tokenizer's, its card's.
 fn from_hugging_face(checkpoint: &Checkpoint, pre: Option<&str>) -> Result<Release> {
     let About::HuggingFace { config, generation } = &checkpoint.about else { return Err(Error::NotAFolder) };
-    let source = checkpoint.source.as_ref();
+    let source = &checkpoint.source;
     let architecture = model::architecture(config)?;
     let settings = architecture.config(config)?;
     let keys = model::gguf_keys(architecture, &settings)?;
@@ -216,7 +217,12 @@ fn from_hugging_face(checkpoint: &Checkpoint, pre: Option<&str>) -> Result<Relea
     let vocabulary = text::vocabulary(&text::Request { dir: checkpoint.dir(), rows, config, pre })?;
     kv.extend(vocabulary.kv);
     let caveats = architecture.caveats(&settings);
-    let warnings = caveats.iter().map(ToString::to_string).chain(card_warning).chain(vocabulary.warnings).collect();
+    let warnings = (caveats.iter().map(ToString::to_string))
+        .chain(quantized_warning(&tensors))
+        .chain(source.notes().iter().cloned())
+        .chain(card_warning)
+        .chain(vocabulary.warnings)
+        .collect();
     Ok(Release { architecture: name, kv, tensors, stop: vocabulary.stop, warnings })
 }
 
@@ -233,22 +239,24 @@ fn from_gguf(checkpoint: &Checkpoint, kv: &Kv) -> Result<Release> {
             shape: info.shape.clone(),
             gather: Gather::Whole(info.name.clone()),
             source: info.storage,
-            kept: info.storage,
+            kept: info.storage.whole().unwrap_or(Storage::Plain(Dtype::F32)),
         })
         .collect();
-    let blocks = tensors.iter().filter(|part| matches!(part.source, Storage::Blocks(_))).count();
-    let warnings = (blocks > 0)
-        .then(|| format!("{blocks} of {} tensors are quantized already; what that lost stays lost", tensors.len()))
-        .into_iter()
-        .collect();
+    let warnings = quantized_warning(&tensors).into_iter().collect();
     Ok(Release { architecture, kv, tensors, stop: vec![], warnings })
 }
 
+fn quantized_warning(tensors: &[Part]) -> Option<String> {
+    let quantized = tensors.iter().filter(|part| part.source.quantized()).count();
+    let of = tensors.len();
+    (quantized > 0).then(|| format!("{quantized} of {of} tensors are quantized already; what that lost stays lost"))
+}
+
 /// Plain types that GGUF readers compute with stay; the others become F32.
-fn kept_type(stored: Storage) -> Storage {
+fn kept_type(stored: Stored) -> Storage {
     match stored {
-        Storage::Plain(Dtype::F16 | Dtype::BF16 | Dtype::F32) => stored,
-        _ => Storage::Plain(Dtype::F32),
+        Stored::Whole(kept @ Storage::Plain(Dtype::F16 | Dtype::BF16 | Dtype::F32)) => kept,
+        Stored::Whole(_) | Stored::Packed(_) => Storage::Plain(Dtype::F32),
     }
 }
 

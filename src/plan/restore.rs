@@ -6,12 +6,13 @@
 use std::path::{Path, PathBuf};
 
 use planish_formats::gguf::Kv;
-use planish_formats::{Dtype, GgmlType, Info, Layout, Source, Storage, safetensors};
+use planish_formats::{Dtype, GgmlType, Info, Layout, Storage, safetensors};
 use planish_kernels::{Isa, block};
 use serde_json::Value;
 
 use super::{Choice, Error, Outline, Planned, Result, Why};
 use crate::checkpoint::{About, Checkpoint, Json, sampling_settings};
+use crate::dialect::{Stored, Tensors};
 use crate::model::{self, Gather};
 use crate::run::{self, Scratch, Weight};
 use crate::text;
@@ -50,7 +51,7 @@ impl Restoration {
     /// are missing or not the model's.
     pub fn new(checkpoint: Checkpoint) -> Result<Restoration> {
         let About::Gguf(kv) = &checkpoint.about else { return Err(Error::NotAGguf) };
-        let source = checkpoint.source.as_ref();
+        let source = &checkpoint.source;
         let divisors = run::divisors(&checkpoint)?;
         let header = model::config_json(kv, source.infos(), divisors.as_deref()).map_err(model::Error::Header)?;
         let architecture = model::architecture(&header)?;
@@ -69,7 +70,7 @@ impl Restoration {
         let dtype = PLAIN.iter().find(|(ty, _)| *ty == main).map_or("float32", |(_, name)| name);
         config.insert("torch_dtype".to_owned(), dtype.into());
         let generation = generation(kv, &config);
-        let quantized = tensors.iter().filter(|tensor| matches!(tensor.source, Storage::Blocks(_))).count();
+        let quantized = tensors.iter().filter(|tensor| tensor.source.quantized()).count();
         let lost = (quantized > 0).then(|| {
             format!("{quantized} of {} tensors are quantized and become BF16; what that lost stays lost", tensors.len())
         });
@@ -118,7 +119,7 @@ impl Restoration {
 }
 
 /// The type that most weights of matrices will have.
-fn main_type(source: &dyn Source, tensors: &[model::Tensor]) -> Result<GgmlType> {
+fn main_type(source: &Tensors, tensors: &[model::Tensor]) -> Result<GgmlType> {
     let mut counts = PLAIN.map(|(ty, _)| (ty, 0usize));
     for tensor in tensors.iter().filter(|tensor| tensor.shape.len() > 1) {
         let (ty, _) = kept(Weight::new(source, &tensor.gather, &tensor.shape)?.storage());
@@ -131,8 +132,9 @@ fn main_type(source: &dyn Source, tensors: &[model::Tensor]) -> Result<GgmlType>
 }
 
 /// What becomes of weights stored so, and why.
-fn kept(stored: Storage) -> (GgmlType, String) {
-    match stored {
+fn kept(stored: Stored) -> (GgmlType, String) {
+    let Stored::Whole(storage) = stored else { return (GgmlType::BF16, format!("{} decoded", stored.name())) };
+    match storage {
         Storage::Plain(Dtype::BF16) => (GgmlType::BF16, "as it is stored".to_owned()),
         Storage::Plain(Dtype::F16) => (GgmlType::F16, "as it is stored".to_owned()),
         Storage::Plain(Dtype::F32) => (GgmlType::F32, "as it is stored".to_owned()),
@@ -141,13 +143,13 @@ fn kept(stored: Storage) -> (GgmlType, String) {
     }
 }
 
-fn planned(source: &dyn Source, tensor: model::Tensor, main: GgmlType) -> Result<Planned> {
+fn planned(source: &Tensors, tensor: model::Tensor, main: GgmlType) -> Result<Planned> {
     let model::Tensor { name, shape, gather, .. } = tensor;
     let stored = Weight::new(source, &gather, &shape)?.storage();
-    if let Storage::Blocks(ty) = stored
+    if let Stored::Whole(Storage::Blocks(ty)) = stored
         && block::codec(ty.name()).is_none()
     {
-        return Err(run::Error::NotWeights { tensor: name, found: ty.name() }.into());
+        return Err(run::Error::NotWeights { tensor: name, found: ty.name().into() }.into());
     }
     let (mut ty, mut why) = kept(stored);
     if main != GgmlType::F32 && stored == Storage::Plain(Dtype::F32) && holds_all(source, &gather, &shape, main)? {
@@ -160,7 +162,7 @@ fn planned(source: &dyn Source, tensor: model::Tensor, main: GgmlType) -> Result
 }
 
 /// Whether every weight is one of the type `ty`. Most tensors that are not show it in their first row.
-fn holds_all(source: &dyn Source, gather: &Gather, shape: &[usize], ty: GgmlType) -> Result<bool> {
+fn holds_all(source: &Tensors, gather: &Gather, shape: &[usize], ty: GgmlType) -> Result<bool> {
     let Some(codec) = block::codec(ty.name()) else { return Ok(false) };
     let weight = Weight::new(source, gather, shape)?;
     let (isa, band) = (Isa::detected(), (BAND / weight.cols.max(1)).max(1));

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use planish_formats::{Kind, Source};
+use planish_formats::Kind;
 
 use super::executor::{self, Executor, Settings};
 use super::stats::Squares;
+use crate::dialect::Tensors;
 use crate::imatrix::{self, Entry};
 use crate::model::Model;
 use crate::text::{self, Encoder};
@@ -96,7 +97,7 @@ pub struct Calibration<'a> {
     /// The program over the names of `source`.
     pub model: &'a Model,
     /// Its weights.
-    pub source: &'a dyn Source,
+    pub source: &'a Tensors,
     /// Whole chunks, one after another.
     pub ids: &'a [u32],
     /// Tokens a chunk.

@@ -1,5 +1,6 @@
 //! What can go wrong while weights are read, encoded and written.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 
 use planish_formats::Kind;
@@ -14,6 +15,9 @@ pub enum Error {
     /// A source or output file.
     #[error(transparent)]
     Container(#[from] planish_formats::Error),
+    /// Quantized weights that cannot be taken apart.
+    #[error(transparent)]
+    Dialect(#[from] crate::dialect::Error),
     /// A checkpoint that no program runs.
     #[error(transparent)]
     Model(#[from] crate::model::Error),
@@ -52,7 +56,7 @@ pub enum Error {
         /// Its name in the source.
         tensor: String,
         /// Its element type.
-        found: &'static str,
+        found: Cow<'static, str>,
     },
     /// Not enough room for the result.
     #[error("{path}: {needed} bytes are needed and {free} are free")]
@@ -102,6 +106,7 @@ impl Error {
     pub fn kind(&self) -> Kind {
         match self {
             Error::Container(error) => error.kind(),
+            Error::Dialect(error) => error.kind(),
             Error::Model(error) => error.kind(),
             Error::Journal(error) => error.kind(),
             Error::NotFinite { .. } | Error::Overflow { .. } => Kind::Bad,
@@ -119,6 +124,7 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Error::Container(error) => error.hint(),
+            Error::Dialect(error) => error.hint(),
             Error::Model(error) => Some(error.hint().to_owned()),
             Error::Journal(error) => error.hint(),
             Error::NotFinite { .. } => Some("the checkpoint is damaged or its training diverged".to_owned()),

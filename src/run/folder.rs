@@ -5,8 +5,23 @@ use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use planish_formats::{Layout, Sink};
+
 use super::{Error, Outcome, Result, Run, check_room, quantize};
+use crate::dialect::Tensors;
 use crate::plan::Restoration;
+
+/// A folder to be written.
+pub(super) struct Folder<'a> {
+    /// What is read.
+    pub source: &'a Tensors,
+    /// Its final name.
+    pub output: &'a Path,
+    /// Whether it may take the place of another model's.
+    pub force: bool,
+    /// The files beside the weights: name and content.
+    pub files: Vec<(String, Vec<u8>)>,
+}
 
 /// Writes the folder `output`, its weights in files of at most `shard_max` bytes of data.
 ///
@@ -20,35 +35,48 @@ pub fn restore_folder(
     shard_max: Option<u64>,
     force: bool,
 ) -> Result<Outcome> {
-    check_place(run, output, force)?;
+    let files = plan.files().into_iter().map(|(name, content)| (name.to_owned(), content)).collect();
+    let folder = Folder { source: run.source, output, force, files };
+    write_folder(&folder, |partial| Ok(plan.layout(partial, shard_max)?), |sink| quantize(run, sink))
+}
+
+/// Writes the files of `folder`, and its weights with `write` where `layout` says.
+pub(super) fn write_folder<E: From<Error>>(
+    folder: &Folder<'_>,
+    layout: impl FnOnce(&Path) -> Result<Layout>,
+    write: impl FnOnce(Box<dyn Sink>) -> Result<Outcome, E>,
+) -> Result<Outcome, E> {
+    let output = folder.output;
+    check_place(folder)?;
     let partial = Partial::create(output)?;
-    let layout = plan.layout(&partial.path, shard_max)?;
+    let layout = layout(&partial.path)?;
     check_room(&layout, false)?;
     let (mut files, mut small) = (vec![], 0);
-    for (name, content) in plan.files() {
+    for (name, content) in &folder.files {
         let path = partial.path.join(name);
         let write = |path: &Path| {
             let mut file = File::create(path)?;
-            file.write_all(&content)?;
+            file.write_all(content)?;
             file.sync_all()
         };
         write(&path).map_err(failed(&path, "write"))?;
         files.push(output.join(name));
         small += content.len() as u64;
     }
-    let outcome = quantize(run, layout.create()?)?;
+    let outcome = write(layout.create().map_err(Error::from)?)?;
     partial.rename(output)?;
     files.extend(outcome.files.iter().filter_map(|file| Some(output.join(file.file_name()?))));
     Ok(Outcome { files, bytes: outcome.bytes + small, ..outcome })
 }
 
 /// Refuses to start where the folder cannot be put in the end.
-fn check_place(run: &Run, output: &Path, force: bool) -> Result<()> {
-    let path = || output.to_owned();
+fn check_place(folder: &Folder<'_>) -> Result<()> {
+    let Folder { source, output, force, .. } = folder;
+    let path = || output.to_path_buf();
     if fs::symlink_metadata(output).is_err() {
         return Ok(());
     }
-    if !force {
+    if !*force {
         return Err(Error::Exists { path: path() });
     }
     if output.file_name().is_none() || !output.join("config.json").is_file() {
@@ -57,7 +85,7 @@ fn check_place(run: &Run, output: &Path, force: bool) -> Result<()> {
     let inside = |file: &PathBuf| {
         file.canonicalize().ok().zip(output.canonicalize().ok()).is_some_and(|(file, output)| file.starts_with(output))
     };
-    if run.source.files().iter().any(inside) { Err(Error::HoldsSource { path: path() }) } else { Ok(()) }
+    if source.files().iter().any(inside) { Err(Error::HoldsSource { path: path() }) } else { Ok(()) }
 }
 
 /// The folder under its temporary name. Dropped before it is renamed, it is removed.

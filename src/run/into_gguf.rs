@@ -7,7 +7,7 @@ use planish_formats::{Sink, Storage};
 use planish_kernels::Isa;
 use planish_kernels::block::{self, Codec};
 
-use super::layerwise::Target;
+use super::layerwise::Destination;
 use super::{Error, Result};
 use crate::model::{Param, paired_row};
 use crate::plan::Planned;
@@ -58,11 +58,11 @@ impl<'a> IntoGguf<'a> {
     }
 }
 
-impl Target for IntoGguf<'_> {
-    fn codec(&self, weight: &Param) -> Option<&dyn Codec> {
+impl Destination for IntoGguf<'_> {
+    fn codec(&self, weight: &Param, _: f32) -> Option<Box<dyn Codec + Send + '_>> {
         let (_, planned) = self.planned(weight)?;
         match planned.choice.ty.storage() {
-            Storage::Blocks(ty) if planned.source != Storage::Blocks(ty) => block::codec(ty.name()),
+            Storage::Blocks(ty) if planned.source != Storage::Blocks(ty) => Some(Box::new(block::codec(ty.name())?)),
             Storage::Blocks(_) | Storage::Plain(_) => None,
         }
     }
@@ -77,14 +77,14 @@ impl Target for IntoGguf<'_> {
         stored
     }
 
-    fn put(&self, weight: &Param, blocks: &[u8]) -> Result<()> {
-        let missing = || Error::NotWeights { tensor: weight.name.clone(), found: "nothing" };
+    fn put(&self, weight: &Param, _: f32, blocks: &[u8]) -> Result<()> {
+        let missing = || Error::NotWeights { tensor: weight.name.clone(), found: "nothing".into() };
         let (at, _) = self.planned(weight).ok_or_else(missing)?;
         self.write(weight, at, blocks)
     }
 
     fn put_vector(&self, vector: &Param, values: &[f32]) -> Result<()> {
-        let missing = || Error::NotWeights { tensor: vector.name.clone(), found: "nothing" };
+        let missing = || Error::NotWeights { tensor: vector.name.clone(), found: "nothing".into() };
         let (at, planned) = self.planned(vector).ok_or_else(missing)?;
         let codec = block::codec(planned.choice.ty.name()).ok_or_else(missing)?;
         let mut bytes = vec![0; values.len() * codec.block_bytes()];

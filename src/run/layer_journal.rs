@@ -8,9 +8,11 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
-use planish_formats::{Error as FileError, Kind, Source};
+use planish_formats::{Error as FileError, Kind};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+
+use crate::dialect::Tensors;
 
 /// What a run is of, a hash or a name for each part. Runs that agree in all make the same files.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,7 +31,7 @@ pub struct Fingerprint {
 
 impl Fingerprint {
     /// Of a run over `ids` in chunks of `tokens`; `types` names each weight with its type.
-    pub fn new(source: &dyn Source, ids: &[u32], tokens: usize, types: &[(String, String)], method: String) -> Self {
+    pub fn new(source: &Tensors, ids: &[u32], tokens: usize, types: &[(String, String)], method: String) -> Self {
         let mut of_source = Sha256::new();
         for info in source.infos() {
             of_source.update(format!("{}{:?}{}\n", info.name, info.shape, info.storage.name()));
@@ -128,7 +130,7 @@ struct Index {
 pub struct Entry {
     /// Its name in the program.
     pub name: String,
-    /// Blocks of its type; of a vector, f32 values.
+    /// The largest weight, f32, and blocks of its type; of a vector, f32 values.
     pub bytes: Vec<u8>,
 }
 

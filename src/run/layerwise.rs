@@ -4,22 +4,23 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use planish_formats::Source;
 use planish_kernels::block::Codec;
 
 use super::{Fingerprint, Journal};
 use super::executor::{self, Error, Executor, Result, Settings, Stages, Tap};
+use crate::dialect::Tensors;
 use crate::method::{self, Account, Channels, Method, Moments, Nearest, Reader, Task};
 use crate::model::{self, Layer, Model, Param, Value};
 
 /// Where rounded weights go.
-pub trait Target: Sync {
-    /// The type that a weight becomes; `None` for one that keeps its own.
-    fn codec(&self, weight: &Param) -> Option<&dyn Codec>;
+pub trait Destination: Sync {
+    /// The type that a weight becomes; `None` for one that keeps its own. `largest` is the largest of all weights that read
+    /// what it reads: some types share a scale among them.
+    fn codec(&self, weight: &Param, largest: f32) -> Option<Box<dyn Codec + Send + '_>>;
     /// The nearest values that a vector's type there holds.
     fn stored(&self, vector: &Param, values: &[f32]) -> Vec<f32>;
     /// Takes a matrix as blocks of that type, row after row.
-    fn put(&self, weight: &Param, blocks: &[u8]) -> super::Result<()>;
+    fn put(&self, weight: &Param, largest: f32, blocks: &[u8]) -> super::Result<()>;
     /// Takes a vector that is not the source's any more.
     fn put_vector(&self, vector: &Param, values: &[f32]) -> super::Result<()>;
 }
@@ -29,7 +30,7 @@ pub struct Layerwise<'a> {
     /// The program over the names of `source`.
     pub model: &'a Model,
     /// Its weights.
-    pub source: &'a dyn Source,
+    pub source: &'a Tensors,
     /// Whole chunks, one after another.
     pub ids: &'a [u32],
     /// Tokens a chunk.
@@ -41,7 +42,7 @@ pub struct Layerwise<'a> {
     /// Whether channels are scaled first (AWQ).
     pub rescale: bool,
     /// Where they go.
-    pub target: &'a dyn Target,
+    pub destination: &'a dyn Destination,
 }
 
 /// What became of one matrix.
@@ -97,7 +98,7 @@ impl Layerwise<'_> {
         for done in first..steps {
             let mut worker = Worker::new(self, journal.as_deref_mut(), &mut log);
             if self.rescale {
-                let mut seen = Absorbed { settings: self.settings, target: self.target, moments: BTreeMap::new() };
+                let mut seen = Absorbed { settings: self.settings, destination: self.destination, moments: BTreeMap::new() };
                 if let Some(layer) = executor.look(&mut seen)? {
                     worker.rescale(layer, seen.moments)?;
                 }
@@ -115,7 +116,7 @@ impl Layerwise<'_> {
     pub fn fingerprint(&self) -> Fingerprint {
         let weights = self.model.params().map(|(_, param)| param);
         let types: Vec<(String, String)> = weights
-            .filter_map(|param| Some((param.name.clone(), self.target.codec(param)?.name().to_owned())))
+            .filter_map(|param| Some((param.name.clone(), self.destination.codec(param, 1.0)?.name().to_owned())))
             .collect();
         let method = format!("{}{}", if self.rescale { "awq+" } else { "" }, self.method.name());
         Fingerprint::new(self.source, self.ids, self.tokens, &types, method)
@@ -133,9 +134,9 @@ impl Layerwise<'_> {
                 let Some(param) = layer.params().find(|param| param.name == entry.name) else { continue };
                 if param.shape.len() == 1 {
                     let values: Vec<f32> = entry.bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
-                    self.target.put_vector(param, &values)?;
-                } else {
-                    self.target.put(param, &entry.bytes)?;
+                    self.destination.put_vector(param, &values)?;
+                } else if let Some((largest, blocks)) = entry.bytes.split_first_chunk() {
+                    self.destination.put(param, f32::from_le_bytes(*largest), blocks)?;
                 }
             }
         }
@@ -168,7 +169,7 @@ impl Layerwise<'_> {
 /// Collects the moments of the values whose channels could be scaled.
 struct Absorbed<'a> {
     settings: Settings,
-    target: &'a dyn Target,
+    destination: &'a dyn Destination,
     moments: BTreeMap<Value, Moments>,
 }
 
@@ -177,7 +178,7 @@ impl Tap for Absorbed<'_> {
         if !self.moments.contains_key(&value) {
             let groups = model::groups(layer);
             let scalable = |group: &&model::Group<'_>| {
-                group.input == value && group.absorb.is_some() && all_rounded(self.target, group)
+                group.input == value && group.absorb.is_some() && all_rounded(self.destination, group)
             };
             let Some(group) = groups.iter().find(scalable) else { return Ok(()) };
             let width = group.weights[0].shape[1];
@@ -190,8 +191,8 @@ impl Tap for Absorbed<'_> {
     }
 }
 
-fn all_rounded(target: &dyn Target, group: &model::Group<'_>) -> bool {
-    group.weights.iter().all(|w| target.codec(w).is_some_and(|codec| codec.block_len() > 1))
+fn all_rounded(destination: &dyn Destination, group: &model::Group<'_>) -> bool {
+    group.weights.iter().all(|w| destination.codec(w, 1.0).is_some_and(|codec| codec.block_len() > 1))
 }
 
 /// What goes on in one layer.
@@ -223,8 +224,10 @@ impl<'a> Worker<'a> {
                 return Err(Error::Activation { tensor, channel });
             }
             let weights = group.weights.iter().map(|w| self.weight(w)).collect::<Result<Vec<_>>>()?;
-            let readers: Vec<Reader<'_>> = (group.weights.iter().zip(&weights))
-                .filter_map(|(w, weights)| Some(Reader { name: &w.name, weights, codec: self.job.target.codec(w)? }))
+            let largest = largest(&weights);
+            let codecs = group.weights.iter().filter_map(|w| self.job.destination.codec(w, largest)).collect::<Vec<_>>();
+            let readers: Vec<Reader<'_>> = (group.weights.iter().zip(&weights).zip(&codecs))
+                .map(|((w, weights), codec)| Reader { name: &w.name, weights, codec: codec.as_ref() })
                 .collect();
             let maker: Vec<usize> = (0..moments.width()).collect();
             let vector = absorber.weight.shape.len() == 1;
@@ -236,7 +239,7 @@ impl<'a> Worker<'a> {
                 // What the columns get is exactly what the stored vector lost.
                 let old = &made[absorber.rows.clone()];
                 let new: Vec<f32> = old.iter().zip(scale).map(|(old, scale)| old / scale).collect();
-                let new = self.job.target.stored(absorber.weight, &new);
+                let new = self.job.destination.stored(absorber.weight, &new);
                 let exact = |(old, new): (&f32, &f32)| if *new == 0.0 { 1.0 } else { old / new };
                 old.iter().zip(&new).map(exact).collect()
             };
@@ -270,22 +273,26 @@ impl<'a> Worker<'a> {
         }
     }
 
-    fn solve(&mut self, weight: &Param, moments: &Moments, scale: Option<&[f32]>) -> Result<Option<Vec<f32>>> {
-        let start = Instant::now();
-        let Some(codec) = self.job.target.codec(weight) else { return Ok(None) };
+    /// As it is to be rounded: its columns scaled.
+    fn taken(&mut self, weight: &Param, scale: Option<&[f32]>) -> Result<Vec<f32>> {
         let mut values = self.weight(weight)?;
         self.changed.remove(&weight.name);
-        let cols = moments.width();
         if let Some(scale) = scale {
-            values.chunks_mut(cols).for_each(|row| row.iter_mut().zip(scale).for_each(|(w, s)| *w *= s));
+            values.chunks_mut(scale.len()).for_each(|row| row.iter_mut().zip(scale).for_each(|(w, s)| *w *= s));
         }
+        Ok(values)
+    }
+
+    fn solve(&mut self, weight: &Param, moments: &Moments, values: &[f32], largest: f32) -> Result<Option<Vec<f32>>> {
+        let start = Instant::now();
+        let Some(codec) = self.job.destination.codec(weight, largest) else { return Ok(None) };
         let isa = self.job.settings.isa;
-        let task = Task { isa, name: &weight.name, cols, codec, moments };
+        let task = Task { isa, name: &weight.name, cols: moments.width(), codec: codec.as_ref(), moments };
         let whole_blocks = codec.block_len() > 1 && codec.rounder(isa, 1).is_none();
-        let rounded = if whole_blocks { Nearest.round(&task, &values) } else { self.job.method.round(&task, &values) }?;
-        self.job.target.put(weight, &rounded.blocks)?;
+        let rounded = if whole_blocks { Nearest.round(&task, values) } else { self.job.method.round(&task, values) }?;
+        self.job.destination.put(weight, largest, &rounded.blocks)?;
         if let Some(journal) = &mut self.journal {
-            journal.note(&weight.name, &rounded.blocks);
+            journal.note(&weight.name, &[&largest.to_le_bytes(), &rounded.blocks[..]].concat());
         }
         self.log.solved.push(Solved {
             name: weight.name.clone(),
@@ -296,6 +303,11 @@ impl<'a> Worker<'a> {
         });
         Ok(Some(rounded.values))
     }
+}
+
+/// The largest magnitude of all weights.
+fn largest(weights: &[Vec<f32>]) -> f32 {
+    weights.iter().flatten().fold(0.0, |largest, w| w.abs().max(largest))
 }
 
 impl Stages for Worker<'_> {
@@ -313,8 +325,11 @@ impl Stages for Worker<'_> {
         let moments = moments.whole();
         let scale = self.scales.remove(&value);
         let readers = layer.ops.iter().filter_map(model::Op::reads).filter(|(read, _)| *read == value);
-        for (_, weight) in readers {
-            let values = self.solve(weight, &moments, scale.as_deref())?;
+        let readers: Vec<&Param> = readers.map(|(_, weight)| weight).collect();
+        let values = readers.iter().map(|w| self.taken(w, scale.as_deref())).collect::<Result<Vec<_>>>()?;
+        let largest = largest(&values);
+        for (weight, values) in readers.into_iter().zip(values) {
+            let values = self.solve(weight, &moments, &values, largest)?;
             decided.extend(values.map(|values| (weight.name.clone(), values)));
         }
         Ok(decided)
@@ -324,8 +339,8 @@ impl Stages for Worker<'_> {
         let mut vectors = BTreeMap::new();
         for param in layer.params().filter(|param| param.shape.len() == 1) {
             if let Some(values) = self.changed.remove(&param.name) {
-                let values = self.job.target.stored(param, &values);
-                self.job.target.put_vector(param, &values)?;
+                let values = self.job.destination.stored(param, &values);
+                self.job.destination.put_vector(param, &values)?;
                 if let Some(journal) = &mut self.journal {
                     let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
                     journal.note(&param.name, &bytes);

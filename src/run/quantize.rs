@@ -7,14 +7,15 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use planish_formats::{Layout, Sink, Source, Storage};
+use planish_formats::{Layout, Sink, Storage};
 use planish_kernels::{Isa, block, first_beyond, first_non_finite};
 
+use super::share::share;
 use super::{Error, PeakAnon, Result, Scratch, Weight};
+use crate::dialect::Tensors;
 use crate::plan::Planned;
 
 /// Weights in a band that is decoded and encoded: 256 KiB as f32.
@@ -29,7 +30,7 @@ const SAFE: f32 = 16384.0;
 /// How a job is run.
 pub struct Run<'a> {
     /// What is read.
-    pub source: &'a dyn Source,
+    pub source: &'a Tensors,
     /// What becomes of it, in the order of the sink's tensors.
     pub tensors: &'a [Planned],
     /// Number of threads.
@@ -54,6 +55,14 @@ pub struct Outcome {
     pub peak_anon_bytes: u64,
 }
 
+impl Outcome {
+    /// Of what was begun at `start`.
+    pub(super) fn new(files: Vec<PathBuf>, start: Instant, peak: &PeakAnon) -> Outcome {
+        let bytes = files.iter().filter_map(|file| std::fs::metadata(file).ok()).map(|file| file.len()).sum();
+        Outcome { files, bytes, elapsed: start.elapsed(), peak_anon_bytes: peak.bytes() }
+    }
+}
+
 /// Encodes all tensors into `sink` and gives it its final name.
 pub fn quantize(run: &Run, sink: Box<dyn Sink>) -> Result<Outcome> {
     quantize_after(run, sink, |_| Ok(BTreeSet::new()))
@@ -69,8 +78,7 @@ pub fn quantize_after<E: From<Error>>(
     let written = first(sink.as_ref())?;
     encode(run, sink.as_ref(), &written)?;
     let files = sink.finish().map_err(Error::from)?;
-    let bytes = files.iter().filter_map(|file| std::fs::metadata(file).ok()).map(|file| file.len()).sum();
-    Ok(Outcome { files, bytes, elapsed: start.elapsed(), peak_anon_bytes: peak.bytes() })
+    Ok(Outcome::new(files, start, &peak))
 }
 
 /// Encodes all tensors but those at the places `written`.
@@ -80,41 +88,11 @@ fn encode(run: &Run, sink: &dyn Sink, written: &BTreeSet<usize>) -> Result<()> {
         .collect::<Result<Vec<_>>>()?;
     let mut bands = bands(run.tensors, &weights);
     bands.retain(|band| !written.contains(&band.tensor));
-    let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
-    let failure: Mutex<Option<(usize, Error)>> = Mutex::new(None);
-    std::thread::scope(|scope| {
-        for _ in 0..run.threads.max(1) {
-            scope.spawn(|| {
-                let mut worker =
-                    Worker { run, sink, scratch: Scratch::default(), rows: vec![], out: vec![] };
-                while !failed.load(Ordering::Relaxed) {
-                    let at = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(band) = bands.get(at) else { break };
-                    let done = if run.cancel.load(Ordering::Relaxed) {
-                        Err(Error::Interrupted)
-                    } else {
-                        worker.band(band, &weights[band.tensor])
-                    };
-                    if let Err(error) = done {
-                        failed.store(true, Ordering::Relaxed);
-                        keep_first(&failure, at, error);
-                    }
-                }
-            });
-        }
-    });
-    match failure.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
-        Some((_, error)) => Err(error),
-        None => Ok(()),
-    }
-}
-
-/// Of the failures of several threads, the one that comes first in the file is reported.
-fn keep_first(failure: &Mutex<Option<(usize, Error)>>, at: usize, error: Error) {
-    let mut slot = failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    if slot.as_ref().is_none_or(|(first, _)| at < *first) {
-        *slot = Some((at, error));
-    }
+    let worker = || Worker { run, sink, scratch: Scratch::default(), rows: vec![], out: vec![] };
+    share(run.threads, bands.len(), run.cancel, worker, |worker, at| {
+        let band = &bands[at];
+        worker.band(band, &weights[band.tensor])
+    })
 }
 
 /// Some rows of one tensor.
@@ -129,7 +107,7 @@ fn bands(tensors: &[Planned], weights: &[Weight]) -> Vec<Band> {
         if weight.cols == 0 {
             continue;
         }
-        let copied = planned.choice.ty.storage() == weight.storage();
+        let copied = weight.storage() == planned.choice.ty.storage();
         let band = (if copied { COPY_BAND } else { BAND } / weight.cols).max(BAND_ROWS);
         let step = band.next_multiple_of(weight.step);
         for piece in (0..weight.rows).step_by(weight.piece_rows.max(1)) {
@@ -153,10 +131,10 @@ impl Worker<'_> {
     fn band(&mut self, band: &Band, weight: &Weight) -> Result<()> {
         let planned = &self.run.tensors[band.tensor];
         let storage = planned.choice.ty.storage();
-        let not_weights = || Error::NotWeights { tensor: planned.name.clone(), found: storage.name() };
+        let not_weights = || Error::NotWeights { tensor: planned.name.clone(), found: storage.name().into() };
         let row_bytes = storage.bytes(&[weight.cols]).ok_or_else(not_weights)?;
         let offset = band.rows.start * row_bytes;
-        let unchanged = (storage == weight.storage()).then(|| weight.bytes(band.rows.clone())).flatten();
+        let unchanged = (weight.storage() == storage).then(|| weight.bytes(band.rows.clone())).flatten();
         if let Some(bytes) = unchanged {
             self.check_copied(planned, weight, band, bytes)?;
             self.sink.write_at(band.tensor, offset, bytes)?;
@@ -201,7 +179,7 @@ impl Worker<'_> {
 
     /// Weights that are copied are looked at all the same, as f32 in pieces.
     fn check_copied(&mut self, planned: &Planned, weight: &Weight, band: &Band, bytes: &[u8]) -> Result<()> {
-        let Storage::Plain(dtype) = weight.storage() else { return Ok(()) };
+        let Some(Storage::Plain(dtype)) = weight.storage().whole() else { return Ok(()) };
         let Some(codec) = block::codec(dtype.name()) else { return Ok(()) };
         let at = band.rows.start * weight.cols;
         for (piece, bytes) in bytes.chunks(BAND / 8 * codec.block_bytes()).enumerate() {

@@ -48,10 +48,10 @@ pub fn divisors(checkpoint: &Checkpoint) -> Result<Option<Vec<f32>>> {
     let name = "rope_freqs.weight";
     let Some(info) = checkpoint.source.info(name) else { return Ok(None) };
     if info.storage != Storage::Plain(Dtype::F32) || info.shape.len() != 1 {
-        return Err(Error::NotWeights { tensor: name.to_owned(), found: info.storage.name() });
+        return Err(Error::NotWeights { tensor: name.to_owned(), found: info.storage.name().into() });
     }
     let gather = Gather::Whole(name.to_owned());
-    let weight = Weight::new(checkpoint.source.as_ref(), &gather, &info.shape)?;
+    let weight = Weight::new(&checkpoint.source, &gather, &info.shape)?;
     let mut values = vec![0.0; weight.cols];
     weight.read(Isa::detected(), 0..1, &mut Scratch::default(), &mut values)?;
     Ok(Some(values))

@@ -2,11 +2,11 @@
 
 use std::ops::ControlFlow;
 
-use planish_formats::Source;
 use planish_kernels::cpu::Drift;
 use rayon::prelude::*;
 
 use super::{Error, Result, Sequences, Which};
+use crate::dialect::Tensors;
 use crate::model::{Layer, Model};
 use crate::run::executor::{Executor, Head, Settings};
 
@@ -16,7 +16,7 @@ pub struct Side<'a> {
     /// The program over the names of `source`.
     pub model: &'a Model,
     /// Its weights.
-    pub source: &'a dyn Source,
+    pub source: &'a Tensors,
     /// How it is run.
     pub settings: Settings,
 }

@@ -1,6 +1,5 @@
 //! One of the two models, opened: its program, its tokenizer and its metadata.
 
-use planish_formats::Info;
 use planish_formats::gguf::Kv;
 
 use super::report;
@@ -37,14 +36,14 @@ impl<'a> Party<'a> {
     }
 
     pub(super) fn side(&self, settings: Settings) -> Side<'_> {
-        Side { model: &self.subject.model, source: self.checkpoint.source.as_ref(), settings }
+        Side { model: &self.subject.model, source: &self.checkpoint.source, settings }
     }
 
     /// What reports say of it.
     pub(super) fn describe(&self) -> report::Model {
         let infos = self.checkpoint.source.infos();
         let parameters: u64 = infos.iter().map(|info| info.elements() as u64).sum();
-        let bytes: u64 = infos.iter().filter_map(Info::bytes).map(|bytes| bytes as u64).sum();
+        let bytes = self.checkpoint.source.bytes();
         report::Model {
             path: self.checkpoint.path.display().to_string(),
             name: self.checkpoint.name(),

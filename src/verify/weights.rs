@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 
-use planish_formats::Storage;
 use planish_kernels::{Isa, first_non_finite};
 use rayon::prelude::*;
 
@@ -34,13 +33,13 @@ pub(super) fn compare(
         let [a, b] = pair.weights(reference, candidate)?;
         let (rows, cols) = (a.rows, a.cols);
         let error = relative(isa, [&a, &b], [&pair.reference.name, &pair.candidate.name], 0..rows)?;
-        let (elements, bits) = ((rows * cols) as u64, bits(b.storage()));
+        let (elements, bits) = ((rows * cols) as u64, b.bits());
         let mut tensor = Tensor {
             name: pair.candidate.name.clone(),
             block: pair.block,
             role: pair.candidate.role.gguf().to_owned(),
-            storage: b.storage().name().to_owned(),
-            reference_type: a.storage().name().to_owned(),
+            storage: b.storage().name().into_owned(),
+            reference_type: a.storage().name().into_owned(),
             weights: elements,
             bits,
             relative_error: error.relative(),
@@ -83,13 +82,6 @@ pub(super) fn coverage(tensors: &[Tensor]) -> Coverage {
     Coverage { weights, quantized, share: quantized as f64 / whole, bits_per_weight: bytes as f64 * 8.0 / whole, types }
 }
 
-fn bits(storage: Storage) -> f64 {
-    match storage {
-        Storage::Plain(dtype) => dtype.bits() as f64,
-        Storage::Blocks(ty) => ty.block_bytes() as f64 * 8.0 / ty.block_len() as f64,
-    }
-}
-
 /// A weight in both.
 struct Pair<'a> {
     block: Option<usize>,
@@ -102,7 +94,7 @@ struct Pair<'a> {
 impl Pair<'_> {
     fn weights<'b>(&'b self, reference: &'b Party<'_>, candidate: &'b Party<'_>) -> Result<[Weight<'b>; 2]> {
         let open = |party: &'b Party<'_>, gather: &'b Gather, param: &Param| {
-            let weight = Weight::new(party.checkpoint.source.as_ref(), gather, &param.shape);
+            let weight = Weight::new(&party.checkpoint.source, gather, &param.shape);
             weight.map_err(|source| Error::Weights { which: party.which, source })
         };
         let a = open(reference, &self.gathers[0], self.reference)?;
@@ -219,9 +211,9 @@ fn explain(
     let near = |gather: &Gather, of: &Pair<'_>| -> Result<bool> {
         let name = [of.reference.name.as_str(), pair.candidate.name.as_str()];
         let fail = |which| move |source| Error::Weights { which, source };
-        let a = Weight::new(reference.checkpoint.source.as_ref(), gather, &of.reference.shape);
+        let a = Weight::new(&reference.checkpoint.source, gather, &of.reference.shape);
         let a = a.map_err(fail(Which::Reference))?;
-        let b = Weight::new(candidate.checkpoint.source.as_ref(), &pair.gathers[1], &pair.candidate.shape);
+        let b = Weight::new(&candidate.checkpoint.source, &pair.gathers[1], &pair.candidate.shape);
         let b = b.map_err(fail(Which::Candidate))?;
         let rows = 0..a.rows.min(SAMPLE.next_multiple_of(a.step.max(b.step)));
         Ok(relative(isa, [&a, &b], name, rows)?.relative().is_some_and(|error| error < ALIEN / 2.0))

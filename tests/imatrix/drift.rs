@@ -25,7 +25,7 @@ fn release(mix: &str, imatrix: Option<&Imatrix>, file: &Path) {
     let (recipe, importance) = (recipe(mix).expect("a recipe"), imatrix.map(weighed));
     let request = Request { recipe, overrides: Overrides::default(), pre: None, importance, measured: false };
     let job = Job::new(Checkpoint::open(&tiny()).expect("opens"), request).expect("a plan");
-    let (source, isa, cancel) = (job.checkpoint.source.as_ref(), Isa::detected(), AtomicBool::new(false));
+    let (source, isa, cancel) = (&job.checkpoint.source, Isa::detected(), AtomicBool::new(false));
     let run = Run { source, tensors: &job.tensors, threads: 2, isa, cancel: &cancel, progress: &|_| {} };
     quantize(&run, gguf::create(file, &job.kv, &job.infos(), None).expect("a file")).expect("runs");
 }
@@ -36,7 +36,7 @@ fn drift(file: &Path, sequences: &Sequences) -> f64 {
     let models = [&original, &released].map(|checkpoint| Subject::of(checkpoint).expect("a program").model);
     let side = |i: usize, checkpoint| {
         let checkpoint: &Checkpoint = checkpoint;
-        Side { model: &models[i], source: checkpoint.source.as_ref(), settings: Settings::default() }
+        Side { model: &models[i], source: &checkpoint.source, settings: Settings::default() }
     };
     let found =
         compare(&side(0, &original), &side(1, &released), sequences, &mut |_| std::ops::ControlFlow::Continue(()))
@@ -52,7 +52,7 @@ fn importance_lowers_the_drift() {
     let ids = Chunks { tokens: TOKENS, skip: 0, limit: 64 }.cut(&encoder, &[seen.to_owned()]).expect("chunks");
     let checkpoint = Checkpoint::open(&tiny()).expect("opens");
     let subject = Subject::of(&checkpoint).expect("a program");
-    let (model, source, settings) = (&subject.model, checkpoint.source.as_ref(), Settings::default());
+    let (model, source, settings) = (&subject.model, &checkpoint.source, Settings::default());
     let job = Calibration { model, source, ids: &ids, tokens: TOKENS, settings, head: false };
     let entries = calibrate(&job, &mut |_, _| {}).expect("runs");
     let ones = |entry: &Entry| Entry::rounded(vec![1.0; entry.sums().len()], vec![1]).expect("fits");

@@ -29,7 +29,7 @@ fn ids(skip: usize, limit: usize) -> Vec<u32> {
 fn run(model: &Path, ids: &[u32], settings: Settings) -> BTreeMap<String, Entry> {
     let checkpoint = Checkpoint::open(model).expect("a checkpoint");
     let subject = Subject::of(&checkpoint).expect("a program");
-    let (model, source) = (&subject.model, checkpoint.source.as_ref());
+    let (model, source) = (&subject.model, &checkpoint.source);
     let job = Calibration { model, source, ids, tokens: TOKENS, settings, head: false };
     let mut told = vec![];
     let entries = calibrate(&job, &mut |done, of| told.push((done, of))).expect("runs");
@@ -89,7 +89,7 @@ fn sums_do_not_depend_on_threads_memory_or_the_container() {
     let request = Request { recipe, overrides: Overrides::default(), pre: None, importance: None, measured: false };
     let job = Job::new(Checkpoint::open(&tiny()).expect("opens"), request).expect("a plan");
     let cancel = std::sync::atomic::AtomicBool::new(false);
-    let (source, isa) = (job.checkpoint.source.as_ref(), Isa::detected());
+    let (source, isa) = (&job.checkpoint.source, Isa::detected());
     let run_job = Run { source, tensors: &job.tensors, threads: 2, isa, cancel: &cancel, progress: &|_| {} };
     let sink = gguf::create(&released, &job.kv, &job.infos(), None).expect("a file");
     quantize(&run_job, sink).expect("runs");
@@ -130,7 +130,7 @@ fn an_interrupted_run_is_taken_up() {
     let partial = dir.path().join("imatrix.gguf.journal");
     let checkpoint = Checkpoint::open(&tiny()).expect("a checkpoint");
     let subject = Subject::of(&checkpoint).expect("a program");
-    let (model, source, settings) = (&subject.model, checkpoint.source.as_ref(), Settings::default());
+    let (model, source, settings) = (&subject.model, &checkpoint.source, Settings::default());
     let (all, others) = (ids(0, 5), ids(1, 5));
     let in_parts = |ids: &[u32]| {
         let job = Calibration { model, source, ids, tokens: TOKENS, settings, head: false };
@@ -193,7 +193,7 @@ fn a_broken_weight_is_named() {
     let checkpoint = Checkpoint::open(dir.path()).expect("a checkpoint");
     let subject = Subject::of(&checkpoint).expect("a program");
     let (ids, settings) = (ids(0, 1), Settings::default());
-    let (model, source) = (&subject.model, checkpoint.source.as_ref());
+    let (model, source) = (&subject.model, &checkpoint.source);
     let job = Calibration { model, source, ids: &ids, tokens: TOKENS, settings, head: false };
     let error = calibrate(&job, &mut |_, _| {}).expect_err("no sum").to_string();
     assert!(error.contains("blk.1.ffn_gate.weight") && error.contains("channel 0"), "{error}");

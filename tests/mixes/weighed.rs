@@ -47,7 +47,7 @@ fn every_expert_has_its_own_importance() {
         let coverage = job.coverage.as_ref().expect("a matrix was given");
         assert!(coverage.unseen.iter().all(|(_, unseen, of)| (*unseen, *of) == (1, 8)) && coverage.unseen.len() >= 6);
         let run = Run {
-            source: job.checkpoint.source.as_ref(),
+            source: &job.checkpoint.source,
             tensors: &job.tensors,
             threads: 2,
             isa: Isa::detected(),

@@ -78,7 +78,7 @@ fn a_split_bf16_release_is_a_source_for_llama_cpp() {
     assert!(job.tensors.iter().any(|t| t.choice.ty.storage() == Storage::Plain(planish_formats::Dtype::BF16)));
     let sink = planish_formats::gguf::create(&path, &job.kv, &job.infos(), Some(2_000_000)).unwrap();
     let run = planish::run::Run {
-        source: job.checkpoint.source.as_ref(),
+        source: &job.checkpoint.source,
         tensors: &job.tensors,
         threads: 1,
         isa: planish_kernels::Isa::detected(),

@@ -26,7 +26,7 @@ pub fn weighed(model: &Path, recipe: Recipe, importance: Importance) -> Result<J
 pub fn write(job: &Job, output: &Path) {
     let sink = gguf::create(output, &job.kv, &job.infos(), None).expect("the file can be made");
     let run = Run {
-        source: job.checkpoint.source.as_ref(),
+        source: &job.checkpoint.source,
         tensors: &job.tensors,
         threads: 2,
         isa: Isa::detected(),

@@ -8,17 +8,18 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use planish::checkpoint::read_json;
+use planish::dialect::Tensors;
 use planish::model::{Model, architecture};
 use planish::run::{Scratch, Weight};
 use planish_formats::{Dtype, Info, Meta, Result, Source, Storage, View};
 use planish_kernels::{Isa, block};
 
 /// A folder's weights and the program over them.
-pub(crate) fn open(folder: &Path) -> (Box<dyn Source>, Model) {
+pub(crate) fn open(folder: &Path) -> (Tensors, Model) {
     let config = read_json(&folder.join("config.json")).expect("config.json");
     let architecture = architecture(&config).expect("an architecture");
     let settings = architecture.config(&config).expect("a configuration");
-    let source = planish_formats::open(&folder.join("model.safetensors")).expect("weights");
+    let source = Tensors::plain(planish_formats::open(&folder.join("model.safetensors")).expect("weights"));
     let model = architecture.program(&settings, |tensor| source.info(tensor).is_some()).expect("a program");
     (source, model)
 }
@@ -32,7 +33,7 @@ pub(crate) struct Released {
 
 impl Released {
     /// Every matrix as `storage` says for its name, every vector as F32.
-    pub(crate) fn new(model: &Model, source: &dyn Source, storage: impl Fn(&str) -> Storage) -> Released {
+    pub(crate) fn new(model: &Model, source: &Tensors, storage: impl Fn(&str) -> Storage) -> Released {
         let mut released = Released { infos: vec![], data: vec![], meta: Meta::Strings(BTreeMap::new()) };
         for (_, param) in model.params() {
             if released.infos.iter().any(|info| info.name == param.name) {
@@ -54,6 +55,11 @@ impl Released {
 }
 
 impl Released {
+    /// The whole of it, as an executor reads it.
+    pub(crate) fn tensors(self) -> Tensors {
+        Tensors::plain(Box::new(self))
+    }
+
     /// The bytes of a tensor, to be damaged.
     pub(crate) fn bytes(&mut self, name: &str) -> &mut Vec<u8> {
         let at = self.infos.iter().position(|info| info.name == name).expect("a tensor of the model");

@@ -83,6 +83,48 @@ pub trait Codec: Sync {
     fn rounder(&self, isa: Isa, rows: usize) -> Option<Box<dyn Rounder>>;
 }
 
+impl<C: Codec + ?Sized> Codec for &C {
+    fn name(&self) -> &'static str {
+        (**self).name()
+    }
+
+    fn block_len(&self) -> usize {
+        (**self).block_len()
+    }
+
+    fn block_bytes(&self) -> usize {
+        (**self).block_bytes()
+    }
+
+    fn fallback(&self) -> Option<&'static str> {
+        (**self).fallback()
+    }
+
+    fn weighs(&self) -> bool {
+        (**self).weighs()
+    }
+
+    fn needs_importance(&self) -> bool {
+        (**self).needs_importance()
+    }
+
+    fn tolerance(&self) -> f32 {
+        (**self).tolerance()
+    }
+
+    fn encode(&self, isa: Isa, rows: &[f32], cols: usize, importance: Option<&[f32]>, out: &mut [u8]) {
+        (**self).encode(isa, rows, cols, importance, out);
+    }
+
+    fn decode(&self, isa: Isa, bytes: &[u8], out: &mut [f32]) {
+        (**self).decode(isa, bytes, out);
+    }
+
+    fn rounder(&self, isa: Isa, rows: usize) -> Option<Box<dyn Rounder>> {
+        (**self).rounder(isa, rows)
+    }
+}
+
 /// All codecs.
 pub static CODECS: &[&dyn Codec] = &[
     &Of::<plain::F32>::CODEC,

@@ -180,7 +180,7 @@ fn llama_cpp_s_limits_are_refused() {
     let held = |changes: Value| {
         let json = llama(&changes);
         let architecture = architecture(&json).unwrap();
-        release(architecture, &architecture.config(&json).unwrap(), &[]).unwrap_err().to_string()
+        release(architecture, &architecture.config(&json).unwrap(), &Vec::<Info>::new()).unwrap_err().to_string()
     };
     let rope = json!({"rope_type": "llama3", "factor": 8, "low_freq_factor": 1, "high_freq_factor": 4});
     let message = held(json!({"architectures": ["Qwen2ForCausalLM"], "rope_scaling": rope}));

@@ -9,6 +9,8 @@ use planish_formats::{Dtype, GgmlType, Storage};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::dialect::Stored;
+
 /// What becomes of activations before they meet a quantized weight.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Activations {
@@ -43,9 +45,9 @@ pub(super) enum Rounding {
 }
 
 impl Activations {
-    /// What happens before a product with a weight stored like this.
-    pub(super) fn rounding(self, storage: Storage) -> Option<Rounding> {
-        match (self, storage) {
+    /// What happens before a product with a weight stored like this. No type of llama.cpp is packed in several tensors.
+    pub(super) fn rounding(self, storage: Stored) -> Option<Rounding> {
+        match (self, storage.whole()?) {
             (Activations::Q8, Storage::Plain(Dtype::F16)) => Some(Rounding::F16),
             (Activations::Q8, Storage::Plain(Dtype::BF16)) => Some(Rounding::Bf16),
             (Activations::Q8, Storage::Blocks(ty)) => Some(Rounding::of(ty)),
@@ -104,7 +106,7 @@ mod tests {
 
     #[test]
     fn each_type_takes_the_activations_that_its_dot_product_does() {
-        let of = |storage| Activations::Q8.rounding(storage);
+        let of = |storage: Storage| Activations::Q8.rounding(storage.into());
         for ty in [GgmlType::Q4_0, GgmlType::Q5_1, GgmlType::Q8_0, GgmlType::IQ4_NL, GgmlType::MXFP4, GgmlType::Q1_0] {
             assert_eq!(of(Storage::Blocks(ty)), Some(Rounding::Q8_0), "{ty:?}");
         }
@@ -113,7 +115,7 @@ mod tests {
         }
         assert_eq!(of(Storage::Plain(Dtype::BF16)), Some(Rounding::Bf16));
         assert_eq!(of(Storage::Plain(Dtype::F32)), None);
-        assert_eq!(Activations::Exact.rounding(Storage::Blocks(GgmlType::Q4_0)), None);
+        assert_eq!(Activations::Exact.rounding(Storage::Blocks(GgmlType::Q4_0).into()), None);
     }
 
     #[test]

@@ -2,11 +2,11 @@
 
 use std::ops::Range;
 
-use planish_formats::Source;
 use planish_kernels::cpu::{self, matmul};
 
 use super::weights::{borrowed, finite_bf16, read, vector};
 use super::{Result, Settings};
+use crate::dialect::Tensors;
 use crate::model::Param;
 use crate::run::Weight;
 
@@ -30,7 +30,7 @@ pub struct Tile<'a> {
 impl<'a> Head<'a> {
     pub(super) fn new(
         settings: Settings,
-        source: &'a dyn Source,
+        source: &'a Tensors,
         mut x: Vec<f32>,
         w: &'a Param,
         bias: Option<&Param>,

@@ -22,10 +22,10 @@ pub(super) use weights::decoded;
 use std::ops::Range;
 use std::sync::Arc;
 
-use planish_formats::Source;
 use planish_kernels::Isa;
 use planish_kernels::cpu::{Precision, Turns};
 
+use crate::dialect::Tensors;
 use crate::model::{Carry, Frequencies, Index, Layer, Model, Objective, Op, Value};
 use buffers::Buffers;
 use layer::Group;
@@ -61,7 +61,7 @@ pub trait Tap {
 
 /// A program on its way through its layers.
 pub struct Executor<'a> {
-    source: &'a dyn Source,
+    source: &'a Tensors,
     layers: Vec<&'a Layer>,
     objective: Objective,
     ids: &'a [u32],
@@ -78,7 +78,7 @@ impl<'a> Executor<'a> {
     /// Starts `model`, whose weights are in `source`, on whole sequences of `tokens` ids, one after another.
     pub fn new(
         model: &'a Model,
-        source: &'a dyn Source,
+        source: &'a Tensors,
         ids: &'a [u32],
         tokens: usize,
         settings: Settings,

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use planish_formats::{Dtype, Source, Storage};
+use planish_formats::{Dtype, Storage};
 use planish_kernels::{Isa, cpu, first_non_finite};
 use rayon::prelude::*;
 
 use super::Result;
+use crate::dialect::{Stored, Tensors};
 use crate::model::{Op, Param};
 use crate::run::{Error, Scratch, Weight};
 
@@ -19,7 +20,7 @@ pub(super) enum Loaded<'a> {
     /// A weight and perhaps a bias.
     Weight(Matrix<'a>, Option<Vec<f32>>),
     /// The same of a product, and how the checkpoint stores the weight.
-    Linear(Matrix<'a>, Option<Vec<f32>>, Storage),
+    Linear(Matrix<'a>, Option<Vec<f32>>, Stored),
 }
 
 /// A weight's elements.
@@ -44,14 +45,14 @@ const BAND: usize = 1 << 16;
 
 impl<'a> Loaded<'a> {
     /// What each of these ops needs.
-    pub(super) fn layer(isa: Isa, source: &'a dyn Source, ops: &'a [Op]) -> Result<Vec<Loaded<'a>>> {
+    pub(super) fn layer(isa: Isa, source: &'a Tensors, ops: &'a [Op]) -> Result<Vec<Loaded<'a>>> {
         ops.iter().map(|op| Loaded::op(isa, source, op)).collect()
     }
 
     /// What this op needs, where `replaced` has it from there.
     pub(super) fn replaced(
         isa: Isa,
-        source: &'a dyn Source,
+        source: &'a Tensors,
         op: &'a Op,
         replaced: &mut BTreeMap<String, Vec<f32>>,
     ) -> Result<Loaded<'a>> {
@@ -74,7 +75,7 @@ impl<'a> Loaded<'a> {
         })
     }
 
-    fn op(isa: Isa, source: &'a dyn Source, op: &'a Op) -> Result<Loaded<'a>> {
+    fn op(isa: Isa, source: &'a Tensors, op: &'a Op) -> Result<Loaded<'a>> {
         Ok(match op {
             Op::Embed { table, .. } => Loaded::Table(Weight::new(source, &table.from, &table.shape)?),
             Op::Linear { w, bias, .. } => {
@@ -96,7 +97,7 @@ impl<'a> Loaded<'a> {
 }
 
 /// A matrix: bf16 stays where it is.
-fn matrix<'a>(isa: Isa, source: &'a dyn Source, param: &'a Param) -> Result<Matrix<'a>> {
+fn matrix<'a>(isa: Isa, source: &'a Tensors, param: &'a Param) -> Result<Matrix<'a>> {
     let weight = Weight::new(source, &param.from, &param.shape)?;
     match borrowed(&weight, 0..weight.rows) {
         Some(bytes) => {
@@ -113,12 +114,12 @@ pub(super) fn borrowed<'a>(weight: &Weight<'a>, rows: std::ops::Range<usize>) ->
     plain.then(|| weight.bytes(rows)).flatten()
 }
 
-pub(super) fn vector(isa: Isa, source: &dyn Source, param: Option<&Param>) -> Result<Option<Vec<f32>>> {
+pub(super) fn vector(isa: Isa, source: &Tensors, param: Option<&Param>) -> Result<Option<Vec<f32>>> {
     param.map(|param| decoded(isa, source, param)).transpose()
 }
 
 /// All elements of a weight, in the program's order.
-pub(in crate::run) fn decoded(isa: Isa, source: &dyn Source, param: &Param) -> Result<Vec<f32>> {
+pub(in crate::run) fn decoded(isa: Isa, source: &Tensors, param: &Param) -> Result<Vec<f32>> {
     let weight = Weight::new(source, &param.from, &param.shape)?;
     let mut values = vec![0.0; weight.rows * weight.cols];
     read(isa, &weight, &param.name, 0, &mut values)?;

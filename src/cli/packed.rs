@@ -1,0 +1,210 @@
+//! `quantize` and `plan` where the result is a quantized safetensors folder.
+
+use std::collections::BTreeSet;
+
+use planish::checkpoint::Checkpoint;
+use planish::dialect::{Stored, Target};
+use planish::plan::{Quantization, default_packed_folder};
+use planish::provenance::{self, Ingredients};
+use planish::run::{self, IntoFolder, Outcome, Pack};
+use planish_formats::Layout;
+use planish_kernels::Isa;
+use serde_json::{Value, json};
+
+use super::exit::{Status, UsageError};
+use super::options::{Groups, Source, Types};
+use super::quantize::Args;
+use super::show::{self, Out};
+use super::work::threads;
+use super::{progress, rounding, signals};
+
+/// The quantized checkpoint that `--to` names, if it names one.
+pub(crate) fn target(to: &str, groups: &Groups) -> anyhow::Result<Option<Target>> {
+    match (Target::named(to), groups.group_size) {
+        (Some(target), None) => Ok(Some(target)),
+        (Some(target), Some(size)) => Ok(Some(target.grouped(size).map_err(UsageError)?)),
+        (None, None) => Ok(None),
+        (None, Some(_)) => Err(UsageError(format!("--group-size: the blocks of {to} have their own size")).into()),
+    }
+}
+
+/// What would be done.
+pub(crate) fn show(source: &Source, types: &Types, target: Target, out: &Out) -> anyhow::Result<()> {
+    let plan = plan(source, types, target, out)?;
+    let layout = plan.layout(&default_packed_folder(&plan.checkpoint, &target), types.split_max_size)?;
+    out.result(|| text(&plan, &layout), || json(&plan, &layout))
+}
+
+/// Does it and tells what was done.
+pub(crate) fn run(args: &Args, target: Target, out: &Out) -> anyhow::Result<Status> {
+    let Args { source, types, weighing, calibration, provenance, target: place, verify, .. } = args;
+    let unused = [
+        ("--modelfile", place.modelfile),
+        ("--imatrix", weighing.file().is_some()),
+        ("--calibrate without --method", args.method.is_none() && !calibration.texts.is_empty()),
+        ("--method", args.method.is_some() && !target.calibrates()),
+        ("--verify", !verify.is_empty()),
+    ];
+    if let Some((option, _)) = unused.iter().find(|(_, given)| *given) {
+        return Err(UsageError(format!("{option}: not with --to {}", target.name)).into());
+    }
+    let plan = plan(source, types, target, out)?;
+    let output = place.output.clone().unwrap_or_else(|| default_packed_folder(&plan.checkpoint, &target));
+    let cancel = signals::cancel()?;
+    let mut beside = vec![];
+    if *provenance {
+        let facts = provenance::json(&plan, &Ingredients { imatrix: None, texts: &calibration.texts })?;
+        beside.push(("planish.json".to_owned(), format!("{facts:#}\n").into_bytes()));
+    }
+    let bytes = plan.checkpoint.tensor_bytes();
+    let bar = progress::bar(bytes);
+    let scale = bytes as f64 / plan.weights().max(1) as f64;
+    let threads = threads(place.threads);
+    let rounding = args.rounding(&plan.checkpoint, &output)?;
+    let (mut log, mut journal) = (None, None);
+    let pack = Pack {
+        plan: &plan,
+        threads,
+        isa: Isa::detected(),
+        cancel: &cancel,
+        progress: &|weights| bar.inc((weights as f64 * scale) as u64),
+    };
+    let outcome = run::pack_folder(&pack, &output, types.split_max_size, place.force, &beside, |sink| {
+        let Some(rounding) = &rounding else { return Ok(BTreeSet::new()) };
+        let destination = IntoFolder::new(pack.isa, &plan, sink);
+        let (told, record) = rounding.run(&plan.checkpoint, &destination, threads, &cancel)?;
+        (log, journal) = (Some(told), record);
+        anyhow::Ok(destination.written())
+    });
+    bar.finish_and_clear();
+    let outcome = outcome?;
+    if let Some(journal) = journal {
+        journal.remove().map_err(run::Error::from)?;
+    }
+    out.result(
+        || {
+            let log = log.as_ref().map_or(String::new(), |log| format!("{}\n", rounding::text(log)));
+            let mut rows = summary(&plan, outcome.bytes);
+            rows.extend(done(&plan, &outcome));
+            rows.push(("folder", output.display().to_string()));
+            log + &show::facts(&rows)
+        },
+        || {
+            let mut value = summary_json(&plan);
+            value["files"] = json!(outcome.files);
+            value["bytes"] = outcome.bytes.into();
+            value["seconds"] = outcome.elapsed.as_secs_f64().into();
+            value["peak_anon_bytes"] = outcome.peak_anon_bytes.into();
+            value["folder"] = json!(output);
+            if let Some(log) = &log {
+                value["rounding"] = rounding::json(log);
+            }
+            value["isa"] = Isa::detected().name().into();
+            value
+        },
+    )?;
+    Ok(Status::Done)
+}
+
+/// The plan; warnings are printed.
+fn plan(source: &Source, types: &Types, target: Target, out: &Out) -> anyhow::Result<Quantization> {
+    if let Some(option) = types.of_gguf() {
+        return Err(UsageError(format!("{option}: says how a GGUF is made; --to {} writes none", target.name)).into());
+    }
+    let plan = Quantization::new(Checkpoint::open(&source.model)?, target)?;
+    for warning in &plan.warnings {
+        out.warning(warning);
+    }
+    Ok(plan)
+}
+
+fn text(plan: &Quantization, layout: &Layout) -> String {
+    let rows: Vec<Vec<String>> = (plan.tensors.iter())
+        .map(|tensor| {
+            let parts = tensor.places.iter().filter_map(|place| plan.infos.get(*place));
+            let bytes: u64 = parts.filter_map(planish_formats::Info::bytes).map(|bytes| bytes as u64).sum();
+            vec![
+                tensor.name.clone(),
+                format!("{:?}", tensor.shape),
+                tensor.source.name().into_owned(),
+                tensor.storage().name().into_owned(),
+                show::bytes(bytes),
+            ]
+        })
+        .collect();
+    let mut text = show::table(&["tensor", "shape", "from", "to", ">size"], &rows);
+    text.push('\n');
+    text.push_str(&show::facts(&summary(plan, layout.bytes())));
+    text
+}
+
+fn summary(plan: &Quantization, file_bytes: u64) -> Vec<(&'static str, String)> {
+    let mut types: Vec<(Stored, usize)> = vec![];
+    for storage in plan.tensors.iter().map(planish::plan::Converted::storage) {
+        match types.iter_mut().find(|(other, _)| *other == storage) {
+            Some((_, count)) => *count += 1,
+            None => types.push((storage, 1)),
+        }
+    }
+    let types: Vec<String> = types.iter().map(|(storage, count)| format!("{} x {count}", storage.name())).collect();
+    let copied: Vec<String> = plan.copied.iter().map(|path| name(path)).collect();
+    vec![
+        ("architecture", plan.architecture.to_owned()),
+        ("weights", show::count(plan.weights())),
+        ("target", format!("{}: {}", plan.target.name, plan.target.about)),
+        ("types", types.join(", ")),
+        ("copied", if copied.is_empty() { "nothing".to_owned() } else { copied.join(", ") }),
+        ("source", show::bytes(plan.checkpoint.tensor_bytes())),
+        ("release", format!("{} ({:.2} bits a weight)", show::bytes(file_bytes), plan.bits_per_weight())),
+    ]
+}
+
+fn done(plan: &Quantization, outcome: &Outcome) -> Vec<(&'static str, String)> {
+    let seconds = outcome.elapsed.as_secs_f64();
+    let speed = plan.checkpoint.tensor_bytes() as f64 / seconds;
+    vec![
+        ("time", format!("{seconds:.2} s, {} read a second", show::bytes(speed as u64))),
+        ("memory", format!("{} beside the page cache", show::bytes(outcome.peak_anon_bytes))),
+    ]
+}
+
+fn json(plan: &Quantization, layout: &Layout) -> Value {
+    let tensors: Vec<Value> = (plan.tensors.iter())
+        .map(|tensor| {
+            let parts: Vec<Value> = (tensor.places.iter().filter_map(|place| plan.infos.get(*place)))
+                .map(|info| json!({"name": info.name, "type": info.storage.name(), "shape": info.shape, "bytes": info.bytes()}))
+                .collect();
+            json!({
+                "name": tensor.name,
+                "shape": tensor.shape,
+                "from": tensor.source.name(),
+                "to": tensor.storage().name(),
+                "tensors": parts,
+            })
+        })
+        .collect();
+    let mut value = summary_json(plan);
+    value["files"] = layout.files().map(|(path, bytes)| json!({"path": path, "bytes": bytes})).collect();
+    value["tensors"] = tensors.into();
+    value
+}
+
+fn summary_json(plan: &Quantization) -> Value {
+    json!({
+        "source": plan.checkpoint.path,
+        "architecture": plan.architecture,
+        "target": plan.target.name,
+        "group_size": plan.target.group,
+        "weights": plan.weights(),
+        "source_bytes": plan.checkpoint.tensor_bytes(),
+        "tensor_bytes": plan.tensor_bytes(),
+        "bits_per_weight": plan.bits_per_weight(),
+        "quantization_config": plan.config.get("quantization_config"),
+        "copied": plan.copied.iter().map(|path| name(path)).collect::<Vec<_>>(),
+        "warnings": plan.warnings,
+    })
+}
+
+fn name(path: &std::path::Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}

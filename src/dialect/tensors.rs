@@ -1,0 +1,180 @@
+//! A checkpoint's tensors as a model's program names them, however the files have them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+
+use planish_formats::{Info, Meta, Source, View};
+
+use super::packed::Packed;
+use super::unpack::Unpacker;
+use super::{Dialect, Error, Reading, Result, Stored, named, plain};
+use crate::checkpoint::Json;
+use crate::model::ConfigReader;
+
+/// An opened checkpoint as a list of logical tensors.
+pub struct Tensors {
+    source: Box<dyn Source>,
+    dialect: &'static dyn Dialect,
+    infos: Vec<Info<Stored>>,
+    /// How each is packed, in the order of `infos`; `None` of those that are a tensor of the source.
+    packed: Vec<Option<Packed>>,
+    by_name: HashMap<String, usize>,
+    notes: Vec<String>,
+}
+
+/// One logical tensor, ready to be read.
+#[derive(Clone, Debug)]
+pub enum Tensor<'a> {
+    /// As the source has it.
+    Whole(View<'a>),
+    /// Made of several.
+    Packed(Packing<'a>),
+}
+
+/// A packed tensor: its description, and what takes it apart.
+#[derive(Clone, Debug)]
+pub struct Packing<'a> {
+    pub(crate) info: &'a Info<Stored>,
+    pub(crate) unpacker: Unpacker<'a>,
+}
+
+impl Tensors {
+    /// The tensors of `source` as they are.
+    pub fn plain(source: Box<dyn Source>) -> Tensors {
+        let infos: Vec<Info<Stored>> = source.infos().iter().map(whole).collect();
+        let packed = infos.iter().map(|_| None).collect();
+        let by_name = index(&infos);
+        Tensors { source, dialect: &plain::Plain, infos, packed, by_name, notes: vec![] }
+    }
+
+    /// The tensors of `source` as the `quantization_config` in `config`, a config.json, says that they are stored.
+    ///
+    /// # Errors
+    /// A method or a key that is not understood; tensors that are missing or do not fit each other. Reads no weight.
+    pub fn open(source: Box<dyn Source>, config: &Json) -> Result<Tensors> {
+        const KEY: &str = "quantization_config";
+        let mut reader = ConfigReader::new(config);
+        let (dialect, reading) = match reader.object(KEY)? {
+            None => {
+                let dialect: &dyn Dialect = &plain::Plain;
+                (dialect, dialect.read(&mut reader, source.as_ref())?)
+            }
+            Some(mut quantization) => {
+                let method = quantization.text("quant_method")?;
+                let dialect = named(method.ok_or_else(|| quantization.bad("quant_method", "the name of a method"))?)?;
+                let reading = dialect.read(&mut quantization, source.as_ref())?;
+                quantization.finish(dialect.name())?;
+                (dialect, reading)
+            }
+        };
+        let mut tensors = Tensors::plain(source);
+        tensors.dialect = dialect;
+        tensors.apply(reading)?;
+        Ok(tensors)
+    }
+
+    /// Puts packed tensors in the place of those that they are made of.
+    fn apply(&mut self, reading: Reading) -> Result<()> {
+        let mut places: BTreeMap<String, (String, Packed)> = BTreeMap::new();
+        let mut used: BTreeMap<String, ()> = reading.beside.into_iter().map(|name| (name, ())).collect();
+        for (name, packed) in reading.packed {
+            packed.check(self.source.as_ref())?;
+            used.extend(packed.tensors().map(|name| (name.clone(), ())));
+            if name != packed.codes && self.by_name.contains_key(&name) {
+                let what = format!("is in the file beside {}", packed.codes);
+                return Err(Error::AtOdds { tensor: name, what });
+            }
+            places.insert(packed.codes.clone(), (name, packed));
+        }
+        let (mut infos, mut all) = (vec![], vec![]);
+        for info in self.source.infos() {
+            if let Some((name, packed)) = places.remove(&info.name) {
+                let scheme = packed.scheme(self.source.as_ref())?;
+                infos.push(Info { name, storage: Stored::Packed(scheme), shape: packed.shape() });
+                all.push(Some(packed));
+            } else if !used.contains_key(&info.name) {
+                infos.push(whole(info));
+                all.push(None);
+            }
+        }
+        self.by_name = index(&infos);
+        (self.infos, self.packed, self.notes) = (infos, all, reading.notes);
+        Ok(())
+    }
+
+    /// All logical tensors, in file order.
+    pub fn infos(&self) -> &[Info<Stored>] {
+        &self.infos
+    }
+
+    /// The record of one of them.
+    pub fn info(&self, name: &str) -> Option<&Info<Stored>> {
+        self.by_name.get(name).map(|&at| &self.infos[at])
+    }
+
+    /// One of them, ready to be read.
+    ///
+    /// # Errors
+    /// A name that is not in [`Tensors::infos`]; groups or divisors that are none.
+    pub fn tensor(&self, name: &str) -> Result<Tensor<'_>> {
+        match self.by_name.get(name).map(|&at| (&self.infos[at], &self.packed[at])) {
+            Some((info, Some(packed))) => {
+                Ok(Tensor::Packed(Packing { info, unpacker: Unpacker::new(packed, self.source.as_ref())? }))
+            }
+            Some((_, None)) => Ok(Tensor::Whole(self.source.view(name)?)),
+            None => Err(planish_formats::Error::MissingTensor {
+                files: self.source.files().to_vec(),
+                tensor: name.to_owned(),
+            }
+            .into()),
+        }
+    }
+
+    /// What the files say beside their tensors.
+    pub fn meta(&self) -> &Meta {
+        self.source.meta()
+    }
+
+    /// The files that hold the data, in shard order.
+    pub fn files(&self) -> &[PathBuf] {
+        self.source.files()
+    }
+
+    /// Bytes of all stored tensors.
+    pub fn bytes(&self) -> u64 {
+        self.source.infos().iter().filter_map(Info::bytes).map(|bytes| bytes as u64).sum()
+    }
+
+    /// The name of the dialect that the files are in.
+    pub fn dialect(&self) -> &'static str {
+        self.dialect.name()
+    }
+
+    /// How many tensors are quantized.
+    pub fn quantized(&self) -> usize {
+        self.infos.iter().filter(|info| info.storage.quantized()).count()
+    }
+
+    /// What of the quantization is not seen here.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+}
+
+impl Tensor<'_> {
+    /// How it is stored.
+    pub fn storage(&self) -> Stored {
+        match self {
+            Tensor::Whole(view) => view.info.storage.into(),
+            Tensor::Packed(packing) => packing.info.storage,
+        }
+    }
+}
+
+fn whole(info: &Info) -> Info<Stored> {
+    Info { name: info.name.clone(), storage: info.storage.into(), shape: info.shape.clone() }
+}
+
+fn index(infos: &[Info<Stored>]) -> HashMap<String, usize> {
+    infos.iter().enumerate().map(|(at, info)| (info.name.clone(), at)).collect()
+}

@@ -1,0 +1,56 @@
+#!/usr/bin/env python3
+"""Load what planish wrote with the real consumers, on the CPU, and compare logits with planish's own.
+
+    tests/run --consumers          # installs them, writes all targets of two models, and calls this
+    load.py WORK_DIR [GOLDEN]
+
+WORK_DIR has a folder for each model and target, `MODEL/TARGET`, beside `MODEL/TARGET.logits.safetensors` with `ids` (I64,
+[tokens]) and `logits` (F32, [tokens, vocab]) that planish's executor computed from that folder. Exit status 1 if any is further
+away than TOLERANCE. GOLDEN is written with the consumers' logits of tiny-llama: of the last tokens, and of the first of the
+vocabulary.
+"""
+import os, sys
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
+
+TOLERANCE = 1e-2
+torch.set_num_threads(2)
+
+
+def model(folder):
+    """In F32, with nothing done to activations: what is compared is the weights."""
+    # FP8 and MX checkpoints are made dense on a machine without a GPU; GPTQ and AWQ run gptqmodel's torch kernels.
+    loaded = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+    with torch.no_grad(): loaded(torch.tensor([[1, 2]]))
+    for module in loaded.modules():
+        if hasattr(module, "quantization_enabled"): module.quantization_enabled = False
+        scheme = getattr(module, "quantization_scheme", None)
+        if scheme is not None: scheme.input_activations = None
+    return loaded
+
+
+def main(work, golden=None):
+    failed, checked, kept = 0, 0, {}
+    for name in sorted(os.listdir(work)):
+        for file in sorted(os.listdir(os.path.join(work, name))):
+            if not file.endswith(".logits.safetensors"): continue
+            target = file.removesuffix(".logits.safetensors")
+            ours = load_file(os.path.join(work, name, file))
+            try:
+                with torch.no_grad(): theirs = model(os.path.join(work, name, target))(ours["ids"][None]).logits[0].float()
+            except Exception as error:
+                print(f"{name:12} {target:12} FAILED: {str(error)[:400]}")
+                failed += 1
+                continue
+            off = (theirs - ours["logits"]).abs().max().item()
+            checked += 1
+            if name == "tiny-llama": kept[target] = theirs[-4:, :128].contiguous()
+            failed += not off <= TOLERANCE
+            print(f"{name:12} {target:12} off by {off:.2e}{'' if off <= TOLERANCE else '  TOO FAR'}", flush=True)
+    if golden: save_file(kept, golden)
+    print(f"{checked} compared, {failed} failed")
+    return 1 if failed or not checked else 0
+
+
+if __name__ == "__main__": sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,102 @@
+//! Checkpoints that other tools wrote, against what an independent decoder and the tools' own loaders make of them.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use half::{bf16, f16};
+use planish::checkpoint::read_json;
+use planish::dialect::Tensors;
+use planish::model::Gather;
+use planish::run::{Scratch, Weight};
+use planish_kernels::Isa;
+use sha2::{Digest, Sha256};
+
+use super::support::installed::root;
+
+/// One weight of `fixtures/golden/dialects.txt`.
+struct Golden {
+    tensor: String,
+    shape: Vec<usize>,
+    /// Of the exact weight in f32.
+    full: String,
+    /// `bf16:HASH`: of the weight that the tool's loader computes with.
+    half: Option<(String, String)>,
+}
+
+fn golden() -> BTreeMap<String, Vec<Golden>> {
+    let text = std::fs::read_to_string(root().join("fixtures/golden/dialects.txt")).expect("golden weights");
+    let mut samples: BTreeMap<String, Vec<Golden>> = BTreeMap::new();
+    for line in text.lines() {
+        let parts: Vec<&str> = line.split(' ').collect();
+        let [sample, tensor, shape, full, half] = parts[..] else { panic!("{line}") };
+        let shape = shape.split('x').map(|n| n.parse().expect("a size")).collect();
+        let half = half.split_once(':').map(|(kind, hash)| (kind.to_owned(), hash.to_owned()));
+        let golden = Golden { tensor: tensor.to_owned(), shape, full: full.to_owned(), half };
+        samples.entry(sample.to_owned()).or_default().push(golden);
+    }
+    samples
+}
+
+/// The folder of the samples, or nothing, which is told.
+fn samples() -> Option<PathBuf> {
+    let folder = root().join("../shared/golden");
+    if folder.is_dir() {
+        return Some(folder);
+    }
+    println!("skipped: {} is not there", folder.display());
+    None
+}
+
+pub(crate) fn open(folder: &Path) -> Tensors {
+    let source = planish_formats::open(folder).expect("a container");
+    Tensors::open(source, &read_json(&folder.join("config.json")).expect("config.json")).expect("a dialect")
+}
+
+/// All of a weight, in bands of `band` rows.
+pub(crate) fn values(tensors: &Tensors, gather: &Gather, shape: &[usize], band: usize) -> Vec<f32> {
+    let weight = Weight::new(tensors, gather, shape).expect("a weight");
+    let (mut scratch, mut out) = (Scratch::default(), vec![0.0; weight.rows * weight.cols]);
+    for piece in (0..weight.rows).step_by(weight.piece_rows) {
+        for first in (piece..piece + weight.piece_rows).step_by(band) {
+            let rows = first..(piece + weight.piece_rows).min(first + band);
+            let part = &mut out[rows.start * weight.cols..rows.end * weight.cols];
+            weight.read(Isa::Scalar, rows, &mut scratch, part).expect("rows");
+        }
+    }
+    out
+}
+
+fn hash(bytes: impl Iterator<Item = u8>) -> String {
+    let bytes: Vec<u8> = bytes.collect();
+    Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn weights_are_the_tools() {
+    let Some(folder) = samples() else { return };
+    let mut count = 0;
+    for (sample, weights) in golden() {
+        let tensors = open(&folder.join(&sample));
+        let quantized = tensors.quantized();
+        assert_eq!(quantized, weights.len(), "{sample}: packed weights");
+        for golden in weights {
+            let gather = Gather::Whole(golden.tensor.clone());
+            let info = tensors.info(&golden.tensor).unwrap_or_else(|| panic!("{sample}: no {}", golden.tensor));
+            assert_eq!(info.shape, golden.shape, "{sample}: {}", golden.tensor);
+            // Odd bands lie across words, groups and blocks.
+            let values = values(&tensors, &gather, &info.shape, 37);
+            let full = hash(values.iter().flat_map(|x| x.to_le_bytes()));
+            assert_eq!(full, golden.full, "{sample}: {} as {}", golden.tensor, info.storage.name());
+            if let Some((kind, expected)) = golden.half {
+                let half = match kind.as_str() {
+                    "bf16" => hash(values.iter().flat_map(|x| bf16::from_f32(*x).to_le_bytes())),
+                    "f16" => hash(values.iter().flat_map(|x| f16::from_f32(*x).to_le_bytes())),
+                    other => panic!("{other}"),
+                };
+                assert_eq!(half, expected, "{sample}: {} in {kind}", golden.tensor);
+                count += 1;
+            }
+        }
+    }
+    assert!(count >= 100, "only {count} weights of loaders");
+}
