@@ -50,9 +50,6 @@ pub(crate) struct Args {
     threads: Option<u16>,
 }
 
-/// The default of `--memory`, bytes.
-const MEMORY: u64 = 1_000_000_000;
-
 /// How the texts are cut and what is looked at.
 #[derive(clap::Args)]
 pub(crate) struct Cutting {
@@ -80,10 +77,10 @@ pub(crate) struct Cutting {
 }
 
 impl Cutting {
-    /// The usual but for the size and the number of chunks.
-    pub(crate) fn new(ctx: u32, chunks: Option<u32>) -> Cutting {
+    /// The usual but for the size and the number of chunks, and the memory.
+    pub(crate) fn new(ctx: u32, chunks: Option<u32>, memory: u64) -> Cutting {
         let (parse_special, process_output) = (false, false);
-        Cutting { ctx, chunks, skip_chunks: 0, parse_special, process_output, memory: MEMORY, tokenizer: None }
+        Cutting { ctx, chunks, skip_chunks: 0, parse_special, process_output, memory, tokenizer: None }
     }
 
     /// Bytes of hidden states to keep in memory.

@@ -8,13 +8,13 @@ use planish::checkpoint::Checkpoint;
 use planish::imatrix::Imatrix;
 use planish::plan::{self, Importance, Job};
 use planish::provenance::{self, Ingredients};
-use planish::verify::report::Verdict;
 use planish::run::IntoGguf;
+use planish::verify::report::Verdict;
 use planish::{modelfile, run};
 use planish_formats::gguf;
 
 use super::exit::{Status, UsageError};
-use super::options::{Groups, Source, Types, Weighing, recipe};
+use super::options::{Groups, Source, Types, Weighing, parse_size, recipe};
 use super::rounding::{self, Rounding};
 use super::show::Out;
 use super::work::{perform, tell, threads};
@@ -42,6 +42,9 @@ pub(crate) struct Args {
     /// --calibrate.
     #[arg(long, value_name = "METHOD", requires = "texts", value_parser = rounding::parse)]
     pub(super) method: Option<Rounding>,
+    /// Let a layer see what the layers before it were, rather than what they have become.
+    #[arg(long, requires = "method")]
+    from_original: bool,
     /// Go on with a run of --method that was interrupted, after the last layer that was done.
     #[arg(long, requires = "method")]
     pub(super) resume: bool,
@@ -70,7 +73,8 @@ impl Args {
         let (keep, resume) = (!self.no_journal, self.resume);
         let keeping = rounding::Keeping { folder: run::Journal::beside(output), keep, resume };
         let Calibration { texts, .. } = &self.calibration;
-        rounding::Job::new(rounding, checkpoint, texts, &self.calibration.cutting(), keeping).map(Some)
+        let cutting = self.calibration.cutting();
+        rounding::Job::new(rounding, checkpoint, texts, &cutting, keeping, self.from_original).map(Some)
     }
 }
 
@@ -86,6 +90,9 @@ pub(super) struct Calibration {
     /// Tokens of such a chunk.
     #[arg(long, value_name = "TOKENS", default_value_t = 512, value_parser = clap::value_parser!(u32).range(4..))]
     calibrate_ctx: u32,
+    /// Hidden states to keep in memory, 500M or 4G; more go to a temporary file.
+    #[arg(long, value_name = "SIZE", default_value = "256M", value_parser = parse_size)]
+    calibrate_memory: u64,
 }
 
 impl Calibration {
@@ -95,7 +102,7 @@ impl Calibration {
     }
 
     fn cutting(&self) -> calibrate::Cutting {
-        calibrate::Cutting::new(self.calibrate_ctx, self.calibrate_chunks)
+        calibrate::Cutting::new(self.calibrate_ctx, self.calibrate_chunks, self.calibrate_memory)
     }
 }
 

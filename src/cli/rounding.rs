@@ -43,6 +43,7 @@ pub(crate) struct Job {
     ids: Ids,
     settings: Settings,
     keeping: Keeping,
+    from_original: bool,
 }
 
 impl Job {
@@ -53,11 +54,12 @@ impl Job {
         texts: &[PathBuf],
         cutting: &Cutting,
         keeping: Keeping,
+        from_original: bool,
     ) -> anyhow::Result<Job> {
         let subject = Subject::of(checkpoint)?;
         let ids = calibrate::cut(checkpoint, texts, cutting)?;
         let settings = Settings { memory: cutting.memory(), ..Settings::default() };
-        Ok(Job { rounding, subject, ids, settings, keeping })
+        Ok(Job { rounding, subject, ids, settings, keeping, from_original })
     }
 
     /// Rounds the weights of all layers and puts them where they go.
@@ -76,17 +78,26 @@ impl Job {
             settings: self.settings,
             method: self.rounding.method,
             rescale: self.rounding.rescale,
+            from_original: self.from_original,
             destination,
         };
         let mut journal = self.keeping.open(layers.fingerprint())?;
         let bar = progress::steps().with_message("layers");
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().context("cannot start threads")?;
+        let (mut at, resumable) = ((0, 0), journal.is_some());
         let mut told = |done: usize, of: usize| {
+            at = (done, of);
             bar.set_length(of as u64);
             bar.set_position(done as u64);
             if cancel.load(Ordering::Relaxed) { Err(run::Error::Interrupted) } else { Ok(()) }
         };
-        let log = pool.install(|| layers.run(journal.as_mut(), &mut told))?;
+        let log = pool.install(|| layers.run(journal.as_mut(), &mut told)).map_err(anyhow::Error::from);
+        let log = log.map_err(|error| match at {
+            (1.., _) if resumable => {
+                error.context(format!("{} of {} layers are done, and `--resume` goes on there", at.0, at.1))
+            }
+            _ => error,
+        })?;
         bar.finish_and_clear();
         Ok((log, journal))
     }

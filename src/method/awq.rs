@@ -53,30 +53,58 @@ const STEPS: [f64; 2] = [0.12, 0.05];
 /// What keeps a channel without weights from an endless scale.
 const SMALL: f64 = 1e-4;
 
-/// The best scales for these readers; `None` if no scale is the best.
+/// Rows of all readers that are looked at in the search: their losses differ from scale to scale as those of all rows do.
+const SAMPLE: usize = 1024;
+/// Rows that are taken together.
+const BAND: usize = 16;
+
+/// The best scales for these readers; `None` if no scale is the best. The search sees a sample of their rows, the decision
+/// all of them.
 pub fn scaling(isa: Isa, channels: &Channels<'_>, readers: &[Reader<'_>]) -> Option<Scaling> {
-    let search = Search::new(isa, channels, readers);
-    let before = search.loss(&vec![1.0; channels.count]);
-    let mut best = (before, None, [0.0; 2]);
-    let look = |best: &mut (f64, Option<Vec<f32>>, [f64; 2]), exponents: [f64; 2]| {
-        let scale = (channels.stored)(&search.scale(exponents));
-        let found = search.loss(&scale);
-        if found < best.0 {
-            *best = (found, Some(scale), exponents);
-        }
-    };
+    let n = channels.maker.len();
+    let sampled: Vec<Vec<f32>> = readers.iter().map(|reader| sample(reader, n, readers)).collect();
+    let few: Vec<Reader<'_>> =
+        readers.iter().zip(&sampled).map(|(reader, weights)| Reader { weights, ..*reader }).collect();
+    let search = Search::new(isa, channels, &few);
+    let mut best = Best { loss: search.loss(&vec![1.0; channels.count]), scale: None, exponents: [0.0; 2] };
     for point in 0..POINTS {
         let ratio = point as f64 / (POINTS - 1) as f64;
-        look(&mut best, [ratio, 1.0 - ratio]);
+        best.look(&search, [ratio, 1.0 - ratio]);
     }
     for step in STEPS {
-        let [a, b] = best.2;
+        let [a, b] = best.exponents;
         for (da, db) in [(step, 0.0), (-step, 0.0), (0.0, step), (0.0, -step)] {
-            look(&mut best, [a + da, b + db]);
+            best.look(&search, [a + da, b + db]);
         }
     }
-    let (after, scale, _) = best;
-    scale.map(|scale| Scaling { scale, before, after })
+    let scale = best.scale?;
+    let all = Search::new(isa, channels, readers);
+    let (before, after) = (all.loss(&vec![1.0; channels.count]), all.loss(&scale));
+    (after < before).then_some(Scaling { scale, before, after })
+}
+
+/// The best of the scales that were looked at.
+struct Best {
+    loss: f64,
+    scale: Option<Vec<f32>>,
+    exponents: [f64; 2],
+}
+
+impl Best {
+    fn look(&mut self, search: &Search<'_>, exponents: [f64; 2]) {
+        let scale = (search.channels.stored)(&search.scale(exponents));
+        let loss = search.loss(&scale);
+        if loss < self.loss {
+            *self = Best { loss, scale: Some(scale), exponents };
+        }
+    }
+}
+
+/// This reader's share of the sample: bands of rows, evenly spread.
+fn sample(reader: &Reader<'_>, n: usize, readers: &[Reader<'_>]) -> Vec<f32> {
+    let all = readers.iter().map(|reader| reader.weights.len()).sum::<usize>() / n.max(1);
+    let step = all.div_ceil(SAMPLE).max(1);
+    reader.weights.chunks(BAND * n.max(1)).step_by(step).flatten().copied().collect()
 }
 
 /// What stays the same from scale to scale.

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use planish_kernels::block::Codec;
 
-use super::{Fingerprint, Journal};
 use super::executor::{self, Error, Executor, Result, Settings, Stages, Tap};
+use super::{Fingerprint, Journal};
 use crate::dialect::Tensors;
 use crate::method::{self, Account, Channels, Method, Moments, Nearest, Reader, Task};
 use crate::model::{self, Layer, Model, Param, Value};
@@ -41,6 +41,8 @@ pub struct Layerwise<'a> {
     pub method: &'a dyn Method,
     /// Whether channels are scaled first (AWQ).
     pub rescale: bool,
+    /// Whether a layer sees what the layers before it were, rather than what they have become.
+    pub from_original: bool,
     /// Where they go.
     pub destination: &'a dyn Destination,
 }
@@ -98,7 +100,8 @@ impl Layerwise<'_> {
         for done in first..steps {
             let mut worker = Worker::new(self, journal.as_deref_mut(), &mut log);
             if self.rescale {
-                let mut seen = Absorbed { settings: self.settings, destination: self.destination, moments: BTreeMap::new() };
+                let mut seen =
+                    Absorbed { settings: self.settings, destination: self.destination, moments: BTreeMap::new() };
                 if let Some(layer) = executor.look(&mut seen)? {
                     worker.rescale(layer, seen.moments)?;
                 }
@@ -118,7 +121,9 @@ impl Layerwise<'_> {
         let types: Vec<(String, String)> = weights
             .filter_map(|param| Some((param.name.clone(), self.destination.codec(param, 1.0)?.name().to_owned())))
             .collect();
-        let method = format!("{}{}", if self.rescale { "awq+" } else { "" }, self.method.name());
+        let (scaled, original) =
+            (if self.rescale { "awq+" } else { "" }, if self.from_original { " from original" } else { "" });
+        let method = format!("{scaled}{}{original}", self.method.name());
         Fingerprint::new(self.source, self.ids, self.tokens, &types, method)
     }
 
@@ -225,7 +230,8 @@ impl<'a> Worker<'a> {
             }
             let weights = group.weights.iter().map(|w| self.weight(w)).collect::<Result<Vec<_>>>()?;
             let largest = largest(&weights);
-            let codecs = group.weights.iter().filter_map(|w| self.job.destination.codec(w, largest)).collect::<Vec<_>>();
+            let codecs =
+                group.weights.iter().filter_map(|w| self.job.destination.codec(w, largest)).collect::<Vec<_>>();
             let readers: Vec<Reader<'_>> = (group.weights.iter().zip(&weights).zip(&codecs))
                 .map(|((w, weights), codec)| Reader { name: &w.name, weights, codec: codec.as_ref() })
                 .collect();
@@ -322,14 +328,18 @@ impl Stages for Worker<'_> {
     fn decide(&mut self, layer: &Layer, value: Value) -> Result<BTreeMap<String, Vec<f32>>> {
         let mut decided = BTreeMap::new();
         let Some(moments) = self.moments.remove(&value) else { return Ok(decided) };
-        let moments = moments.whole();
+        let mut moments = moments.whole();
         let scale = self.scales.remove(&value);
+        if let Some(scale) = scale.as_deref().filter(|_| self.job.from_original) {
+            // The value was made without it.
+            moments = moments.divided(scale);
+        }
         let readers = layer.ops.iter().filter_map(model::Op::reads).filter(|(read, _)| *read == value);
         let readers: Vec<&Param> = readers.map(|(_, weight)| weight).collect();
         let values = readers.iter().map(|w| self.taken(w, scale.as_deref())).collect::<Result<Vec<_>>>()?;
         let largest = largest(&values);
         for (weight, values) in readers.into_iter().zip(values) {
-            let values = self.solve(weight, &moments, &values, largest)?;
+            let values = self.solve(weight, &moments, &values, largest)?.filter(|_| !self.job.from_original);
             decided.extend(values.map(|values| (weight.name.clone(), values)));
         }
         Ok(decided)
@@ -345,7 +355,9 @@ impl Stages for Worker<'_> {
                     let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
                     journal.note(&param.name, &bytes);
                 }
-                vectors.insert(param.name.clone(), values);
+                if !self.job.from_original {
+                    vectors.insert(param.name.clone(), values);
+                }
             }
         }
         Ok(vectors)
