@@ -102,7 +102,8 @@ fn a_killed_run_goes_on_where_it_was() {
     run.wait().expect("it ends");
     assert!(first.exists() && !killed.exists(), "it was killed in mid-run");
 
-    let resume = |more: &[&str]| [&job(model, heldout, "q4_k_m", "awq+gptq", &killed)[..], &["--resume"], more].concat();
+    let resume =
+        |more: &[&str]| [&job(model, heldout, "q4_k_m", "awq+gptq", &killed)[..], &["--resume"], more].concat();
     let (status, message) = fails(&[&resume(&[])[..], &["--calibrate-chunks", "11"]].concat());
     assert_eq!(status, 2, "an option given twice: {message}");
     let other: Vec<&str> = resume(&[]).into_iter().map(|arg| if arg == "12" { "11" } else { arg }).collect();

@@ -62,7 +62,8 @@ impl Types {
             embedding: self.embedding_type,
             tensors: self.tensor_type.clone(),
         };
-        let job = Job::new(checkpoint, plan::Request { recipe, overrides, pre: self.pre.clone(), importance, measured })?;
+        let job =
+            Job::new(checkpoint, plan::Request { recipe, overrides, pre: self.pre.clone(), importance, measured })?;
         for warning in &job.warnings {
             out.warning(warning);
         }

@@ -8,8 +8,8 @@ use planish::checkpoint::Checkpoint;
 use planish::imatrix::Imatrix;
 use planish::plan::{self, Importance, Job};
 use planish::provenance::{self, Ingredients};
-use planish::verify::report::Verdict;
 use planish::run::IntoGguf;
+use planish::verify::report::Verdict;
 use planish::{modelfile, run};
 use planish_formats::gguf;
 

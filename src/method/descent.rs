@@ -101,8 +101,6 @@ impl Columns {
 
     /// `[rows, width]`.
     fn changes_by_row(&self, width: usize) -> Vec<f32> {
-        (0..self.rows)
-            .flat_map(|row| self.changes[row..].iter().step_by(self.rows).take(width).copied())
-            .collect()
+        (0..self.rows).flat_map(|row| self.changes[row..].iter().step_by(self.rows).take(width).copied()).collect()
     }
 }

@@ -62,9 +62,9 @@ impl Method for Gptq {
         let row_bytes = n / task.codec.block_len() * task.codec.block_bytes();
         let mut rounded = Rounded { values: vec![0.0; weights.len()], blocks: vec![0; plain.blocks.len()], ..plain };
         let chunks = rounded.values.par_chunks_mut(ROWS * n).zip(rounded.blocks.par_chunks_mut(ROWS * row_bytes));
-        chunks.zip(weights.par_chunks(ROWS * n)).try_for_each(|((values, blocks), weights)| {
-            plan.rows(task, weights, self.sweeps, values, blocks)
-        })?;
+        chunks
+            .zip(weights.par_chunks(ROWS * n))
+            .try_for_each(|((values, blocks), weights)| plan.rows(task, weights, self.sweeps, values, blocks))?;
         let loss = relative(task, weights, &rounded.values);
         rounded.account = Account { loss, nearest, damping: plan.damping, dead: plan.dead, fell_back: false };
         if loss > nearest {
@@ -143,7 +143,8 @@ impl<'a> Plan<'a> {
         let squares = mean_squares(task.isa, weights, n);
         let mut grids = grids(task, rows)?;
         // In the order of `order`.
-        let mut left: Vec<f32> = weights.chunks(n).flat_map(|row| self.order.iter().map(|&column| row[column])).collect();
+        let mut left: Vec<f32> =
+            weights.chunks(n).flat_map(|row| self.order.iter().map(|&column| row[column])).collect();
         let (mut tile, mut errors) = (vec![0.0; PANEL * rows], vec![0.0; PANEL * rows]);
         let (mut block, mut rounded) = (vec![0.0; len * rows], vec![0.0; rows]);
         let panels = (0..n).step_by(len).flat_map(|block| {
@@ -174,7 +175,12 @@ impl<'a> Plan<'a> {
                     *error = (w - q) * scale;
                     values[row * n + natural] = *q;
                 }
-                cpu::subtract_outer(task.isa, &mut rest[..(width - j - 1) * rows], &factors[first + j + 1..last], errors);
+                cpu::subtract_outer(
+                    task.isa,
+                    &mut rest[..(width - j - 1) * rows],
+                    &factors[first + j + 1..last],
+                    errors,
+                );
             }
             if last < n {
                 let errors: Vec<f32> =

@@ -92,8 +92,14 @@ pub(super) fn weigh(
 ) -> Result<(Weights, Option<Coverage>)> {
     let served = |name: &&str| measured && !left_out(name);
     let needing = needs_importance(recipe, tensors, choices).into_iter().filter(|name| !served(name)).collect();
-    let mut scale =
-        Weigher { importance, measured, needing, coverage: Coverage::default(), unserved: vec![], recipe: &recipe.name };
+    let mut scale = Weigher {
+        importance,
+        measured,
+        needing,
+        coverage: Coverage::default(),
+        unserved: vec![],
+        recipe: &recipe.name,
+    };
     let weights = tensors.iter().zip(choices).map(|(tensor, choice)| scale.weights(tensor, choice));
     let weights = weights.collect::<Result<Vec<_>>>()?;
     let coverage = scale.finish(tensors)?;

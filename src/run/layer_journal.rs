@@ -203,7 +203,8 @@ impl Journal {
             let mut size = [0; 8];
             file.read_exact(&mut size).map_err(FileError::io(&path, "cannot read"))?;
             let size = u64::from_le_bytes(size);
-            left = left.checked_sub(8).and_then(|left| left.checked_sub(size)).ok_or_else(|| damaged("it ends early"))?;
+            left =
+                left.checked_sub(8).and_then(|left| left.checked_sub(size)).ok_or_else(|| damaged("it ends early"))?;
             if size > LONGEST {
                 return Err(damaged("a length that cannot be"));
             }

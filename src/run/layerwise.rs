@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use planish_kernels::block::Codec;
 
-use super::{Fingerprint, Journal};
 use super::executor::{self, Error, Executor, Result, Settings, Stages, Tap};
+use super::{Fingerprint, Journal};
 use crate::dialect::Tensors;
 use crate::method::{self, Account, Channels, Method, Moments, Nearest, Reader, Task};
 use crate::model::{self, Layer, Model, Param, Value};
@@ -98,7 +98,8 @@ impl Layerwise<'_> {
         for done in first..steps {
             let mut worker = Worker::new(self, journal.as_deref_mut(), &mut log);
             if self.rescale {
-                let mut seen = Absorbed { settings: self.settings, destination: self.destination, moments: BTreeMap::new() };
+                let mut seen =
+                    Absorbed { settings: self.settings, destination: self.destination, moments: BTreeMap::new() };
                 if let Some(layer) = executor.look(&mut seen)? {
                     worker.rescale(layer, seen.moments)?;
                 }
@@ -225,7 +226,8 @@ impl<'a> Worker<'a> {
             }
             let weights = group.weights.iter().map(|w| self.weight(w)).collect::<Result<Vec<_>>>()?;
             let largest = largest(&weights);
-            let codecs = group.weights.iter().filter_map(|w| self.job.destination.codec(w, largest)).collect::<Vec<_>>();
+            let codecs =
+                group.weights.iter().filter_map(|w| self.job.destination.codec(w, largest)).collect::<Vec<_>>();
             let readers: Vec<Reader<'_>> = (group.weights.iter().zip(&weights).zip(&codecs))
                 .map(|((w, weights), codec)| Reader { name: &w.name, weights, codec: codec.as_ref() })
                 .collect();

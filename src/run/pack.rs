@@ -65,12 +65,16 @@ pub fn pack_folder<E: From<Error>>(
     }
     files.extend_from_slice(beside);
     let folder = Folder { source: &plan.checkpoint.source, output, force, files };
-    write_folder(&folder, |partial| Ok(plan.layout(partial, shard_max)?), |sink| {
-        let (start, peak) = (Instant::now(), PeakAnon::start());
-        let written = first(sink.as_ref())?;
-        pack_into(pack, sink.as_ref(), &written)?;
-        Ok(Outcome::new(sink.finish().map_err(Error::from)?, start, &peak))
-    })
+    write_folder(
+        &folder,
+        |partial| Ok(plan.layout(partial, shard_max)?),
+        |sink| {
+            let (start, peak) = (Instant::now(), PeakAnon::start());
+            let written = first(sink.as_ref())?;
+            pack_into(pack, sink.as_ref(), &written)?;
+            Ok(Outcome::new(sink.finish().map_err(Error::from)?, start, &peak))
+        },
+    )
 }
 
 /// Writes all tensors into `sink` but those at the places `written` of the plan.
@@ -80,14 +84,8 @@ fn pack_into(pack: &Pack<'_>, sink: &dyn Sink, written: &BTreeSet<usize>) -> Res
         Becomes::Kept(_) => None,
     });
     let globals: Vec<OnceLock<f32>> = (0..groups.max().unwrap_or(0)).map(|_| OnceLock::new()).collect();
-    let worker = || Worker {
-        pack,
-        sink,
-        globals: &globals,
-        scratch: Scratch::default(),
-        values: vec![],
-        records: vec![],
-    };
+    let worker =
+        || Worker { pack, sink, globals: &globals, scratch: Scratch::default(), values: vec![], records: vec![] };
     let tensors: Vec<&Converted> = (pack.plan.tensors.iter().enumerate())
         .filter_map(|(at, tensor)| (!written.contains(&at)).then_some(tensor))
         .collect();

@@ -9,29 +9,27 @@ WORK_DIR has a folder for each model and target, `MODEL/TARGET`, beside `MODEL/T
 away than TOLERANCE. GOLDEN is written with the consumers' logits of tiny-llama: of the last tokens, and of the first of the
 vocabulary.
 """
-import json, os, sys
+import functools, os, sys
 import torch
+import compressed_tensors.compressors.nvfp4.base as fp4
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 TOLERANCE = 1e-2
 torch.set_num_threads(2)
+# Four-bit floats are unpacked to BF16 whatever type the model is loaded in, which rounds them; in F32 they are exact.
+fp4.unpack_fp4_from_uint8 = functools.partial(fp4.unpack_fp4_from_uint8, dtype=torch.float32)
 
 
 def model(folder):
     """In F32, with nothing done to activations: what is compared is the weights."""
-    # Four-bit floats are unpacked to BF16 whatever is asked for.
-    config = json.load(open(os.path.join(folder, "config.json")))["quantization_config"]
-    floats = config.get("format") in ("nvfp4-pack-quantized", "mxfp4-pack-quantized")
-    dtype = torch.bfloat16 if floats else torch.float32
     # Without a GPU, FP8 checkpoints are made dense, and GPTQ and AWQ run gptqmodel's kernels.
-    loaded = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation="eager").eval()
+    loaded = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
     with torch.no_grad(): loaded(torch.tensor([[1, 2]]))
     for module in loaded.modules():
         scheme = getattr(module, "quantization_scheme", None)
         if scheme is not None: scheme.input_activations = None
-    # transformers refuses to convert a quantized model; it is dense by now.
-    return torch.nn.Module.float(loaded) if floats else loaded
+    return loaded
 
 
 def main(work, golden=None):

@@ -42,7 +42,13 @@ fn every_expert_has_its_own_importance() {
         let ask = Ask { file_type: recipe.file_type, importance: Some(&given), ..Ask::default() };
         assert!(stock.quantize(&source, &theirs, &ask), "{mix}: llama.cpp refuses");
         let importance = Importance { imatrix: imatrix.clone(), file: None, uncovered: Uncovered::Warn };
-        let request = Request { recipe, overrides: Overrides::default(), pre: None, importance: Some(importance), measured: false };
+        let request = Request {
+            recipe,
+            overrides: Overrides::default(),
+            pre: None,
+            importance: Some(importance),
+            measured: false,
+        };
         let job = Job::new(Checkpoint::open(&source).expect("opens"), request).expect("a plan");
         let coverage = job.coverage.as_ref().expect("a matrix was given");
         assert!(coverage.unseen.iter().all(|(_, unseen, of)| (*unseen, *of) == (1, 8)) && coverage.unseen.len() >= 6);

@@ -18,7 +18,8 @@ pub fn job(model: &Path, recipe: Recipe) -> Result<Job, plan::Error> {
 
 /// The same, weighed.
 pub fn weighed(model: &Path, recipe: Recipe, importance: Importance) -> Result<Job, plan::Error> {
-    let request = Request { recipe, overrides: Overrides::default(), pre: None, importance: Some(importance), measured: false };
+    let request =
+        Request { recipe, overrides: Overrides::default(), pre: None, importance: Some(importance), measured: false };
     Job::new(Checkpoint::open(model)?, request)
 }
 

@@ -28,14 +28,7 @@ pub struct NotPositive {
 /// reversed order as `L L^T`, `V` is `L^-1` in reversed order.
 ///
 /// The same bits on every instruction set and any number of threads.
-pub fn factor(
-    isa: Isa,
-    h: &[f32],
-    n: usize,
-    damping: f32,
-    order: &[usize],
-    v: &mut [f32],
-) -> Result<(), NotPositive> {
+pub fn factor(isa: Isa, h: &[f32], n: usize, damping: f32, order: &[usize], v: &mut [f32]) -> Result<(), NotPositive> {
     assert_eq!((h.len(), v.len(), order.len()), (n * n, n * n, n), "factor: h, v and order of {n}");
     if n == 0 {
         return Ok(());
