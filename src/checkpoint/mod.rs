@@ -16,7 +16,7 @@ use planish_formats::gguf::Kv;
 pub use sampling::{sampling_keys, sampling_parameters, sampling_settings};
 use serde_json::{Map, Value};
 
-use crate::dialect::Tensors;
+use crate::dialect::{self, Tensors};
 
 /// A JSON object, keys in file order.
 pub type Json = Map<String, Value>;
@@ -47,8 +47,17 @@ pub enum About {
 impl Checkpoint {
     /// Opens a folder, a file, or the `owner/name` of a model in the local Hugging Face cache.
     pub fn open(path: &Path) -> Result<Checkpoint> {
+        match Checkpoint::open_as_stored(path)? {
+            (checkpoint, None) => Ok(checkpoint),
+            (_, Some(error)) => Err(error.into()),
+        }
+    }
+
+    /// The same, with the tensors of the files themselves where nobody knows how they are quantized, and why not.
+    pub fn open_as_stored(path: &Path) -> Result<(Checkpoint, Option<dialect::Error>)> {
         let path = locate::locate(path)?;
         let source = planish_formats::open(&path)?;
+        let mut unread = None;
         let (source, about) = match source.meta() {
             Meta::Gguf(kv) => {
                 let about = About::Gguf(kv.clone());
@@ -58,13 +67,19 @@ impl Checkpoint {
                 let dir = if path.is_dir() { path.as_path() } else { path.parent().unwrap_or(Path::new(".")) };
                 let mut config = read_json(&dir.join("config.json"))?;
                 let generation = optional_json(&dir.join("generation_config.json"))?;
-                let tensors = Tensors::open(source, &config)?;
+                let tensors = match Tensors::open(source, &config) {
+                    Ok(tensors) => tensors,
+                    Err((source, error)) => {
+                        unread = Some(error);
+                        Tensors::plain(source)
+                    }
+                };
                 // Read, and none of the architecture's business.
                 config.shift_remove("quantization_config");
                 (tensors, About::HuggingFace { config, generation })
             }
         };
-        Ok(Checkpoint { path, source, about })
+        Ok((Checkpoint { path, source, about }, unread))
     }
 
     /// The folder that holds the files beside the tensors.

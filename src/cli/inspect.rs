@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use planish::checkpoint::{Checkpoint, Description, brief, describe};
+use planish::checkpoint::{About, Checkpoint, Description, brief, describe};
 use planish::dialect::Stored;
 use planish_kernels::block::CODECS;
 use serde_json::{Value, json};
@@ -39,7 +39,10 @@ pub(crate) fn run(args: &Args, out: &Out) -> anyhow::Result<()> {
     if args.html.is_some() {
         return Err(UsageError("--html shows importance matrices, and this is none".to_owned()).into());
     }
-    let checkpoint = Checkpoint::open(&args.source.model)?;
+    let (checkpoint, unread) = Checkpoint::open_as_stored(&args.source.model)?;
+    if let Some(error) = unread {
+        out.warning(&error.to_string());
+    }
     let about = describe(&checkpoint);
     for problem in &about.problems {
         out.warning(problem);
@@ -90,6 +93,10 @@ fn overview(checkpoint: &Checkpoint, about: &Description) -> Vec<(&'static str, 
         ),
         ("types", types.join(", ")),
     ];
+    if checkpoint.source.quantized() > 0 && matches!(checkpoint.about, About::HuggingFace { .. }) {
+        let quantized = checkpoint.source.quantized();
+        rows.push(("quantization", format!("{}, {quantized} tensors", checkpoint.source.dialect())));
+    }
     if let Some(arch) = about.kv.str("general.architecture") {
         let facts = [
             ("layers", "block_count"),
@@ -148,6 +155,8 @@ fn json(args: &Args, checkpoint: &Checkpoint, about: &Description) -> Value {
         "bytes": about.bytes,
         "bits_per_weight": about.bytes as f64 * 8.0 / about.elements.max(1) as f64,
         "types": types,
+        "dialect": checkpoint.source.dialect(),
+        "quantized_tensors": checkpoint.source.quantized(),
         "tokenizer": about.kv.str("tokenizer.ggml.model"),
         "pre_tokenizer": about.kv.str("tokenizer.ggml.pre"),
         "vocabulary": about.kv.strings("tokenizer.ggml.tokens").map(<[String]>::len),

@@ -74,6 +74,9 @@ pub(super) fn read(config: &mut ConfigReader<'_>, source: &dyn Source) -> Result
         of_type(codes, &[Dtype::I32], "I32")?;
         let [cols, words] = matrix(codes)?;
         let Some(rows) = words.checked_mul(8) else { return Err(shape(codes, "eight outputs a word".to_owned())) };
+        if group > 0 && cols % group != 0 {
+            return Err(shape(codes, format!("rows in whole groups of {group}")));
+        }
         let (scales, zeros) = (module.require("scales", "qweight")?, module.require("qzeros", "qweight")?);
         let usual = Packed::new(Element::Int(4), [rows, cols], &codes.name, &scales.name);
         let packed = Packed {
@@ -81,6 +84,7 @@ pub(super) fn read(config: &mut ConfigReader<'_>, source: &dyn Source) -> Result
             scales: Scales { by_group: true, ..usual.scales },
             zeros: Zeros::Awq { tensor: zeros.name.clone() },
             block: [1, group],
+            symmetric: false,
             ..usual
         };
         reading.packed.push((module.tensor("weight"), packed));

@@ -78,6 +78,7 @@ struct Settings {
     group: usize,
     /// Zero points are stored less one.
     less_one: bool,
+    symmetric: bool,
     /// The first pattern that matches a module decides.
     others: Vec<(Regex, Sizes)>,
 }
@@ -125,7 +126,7 @@ impl Settings {
             Some(packing) => packing == "auto_round:auto_gptq",
             None => format != Some("gptq_v2"),
         };
-        let mut settings = Settings { bits, group, less_one, others: vec![] };
+        let mut settings = Settings { bits, group, less_one, symmetric: config.flag("sym", true)?, others: vec![] };
         settings.dynamic(config)?;
         settings.extra(config)?;
         Ok(settings)
@@ -204,6 +205,7 @@ impl Settings {
             zeros: Zeros::Rows { tensor: zeros.name.clone(), less_one: self.less_one },
             block: [1, group],
             groups,
+            symmetric: self.symmetric,
             ..usual
         }))
     }

@@ -66,6 +66,8 @@ pub(super) struct Packed {
     pub cols: usize,
     /// The logical tensor has each matrix as `[cols, rows]`.
     pub transposed: bool,
+    /// All zero points are the middle code, stored or not.
+    pub symmetric: bool,
 }
 
 impl Packed {
@@ -83,6 +85,7 @@ impl Packed {
             rows,
             cols,
             transposed: false,
+            symmetric: true,
         }
     }
 
@@ -127,7 +130,8 @@ impl Packed {
         let cols = if self.block[1] >= self.cols && self.element != Element::Fp4 { 0 } else { self.block[1] };
         let block = [self.block[0], if self.block[0] == 1 && self.groups.is_none() { cols } else { self.block[1] }];
         let powers = matches!(scale, Dtype::U8 | Dtype::F8_E8M0);
-        Ok(Scheme { element: self.element, block, scale_bits: scale.bits(), powers, zero_bits })
+        let (element, symmetric) = (self.element, self.symmetric);
+        Ok(Scheme { element, block, scale_bits: scale.bits(), powers, zero_bits, symmetric })
     }
 
     /// That every tensor is there, of a type that is understood, and as large as the others make it.

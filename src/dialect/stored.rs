@@ -108,6 +108,8 @@ pub struct Scheme {
     pub powers: bool,
     /// Bits of a zero point; 0 where there are none.
     pub zero_bits: usize,
+    /// Whether zero is the middle code of every group, be it stored or not.
+    pub symmetric: bool,
 }
 
 impl Scheme {
@@ -125,7 +127,7 @@ impl Scheme {
             (Element::Fp8, true, [1, 32]) => "MXFP8".into(),
             (Element::Fp4, ..) => format!("FP4 {group}").into(),
             (Element::Fp8, ..) => format!("FP8 {group}").into(),
-            (Element::Int(bits), ..) if self.zero_bits > 0 => format!("INT{bits} {group} asym").into(),
+            (Element::Int(bits), ..) if !self.symmetric => format!("INT{bits} {group} asym").into(),
             (Element::Int(bits), ..) => format!("INT{bits} {group}").into(),
         }
     }
@@ -145,9 +147,16 @@ mod tests {
 
     #[test]
     fn names_and_bits() {
-        let int4 = Scheme { element: Element::Int(4), block: [1, 128], scale_bits: 16, powers: false, zero_bits: 0 };
+        let int4 = Scheme {
+            element: Element::Int(4),
+            block: [1, 128],
+            scale_bits: 16,
+            powers: false,
+            zero_bits: 0,
+            symmetric: true,
+        };
         assert_eq!((int4.name().as_ref(), int4.bits(256, 1024)), ("INT4 g128", 4.125));
-        let asym = Scheme { zero_bits: 4, ..int4 };
+        let asym = Scheme { zero_bits: 4, symmetric: false, ..int4 };
         assert_eq!((asym.name().as_ref(), asym.bits(256, 1024)), ("INT4 g128 asym", 4.15625));
         let channel = Scheme { element: Element::Int(8), block: [1, 0], ..int4 };
         assert_eq!((channel.name().as_ref(), channel.bits(256, 1024)), ("INT8 channel", 8.015625));

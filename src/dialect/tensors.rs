@@ -1,6 +1,6 @@
 //! A checkpoint's tensors as a model's program names them, however the files have them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 
 use planish_formats::{Info, Meta, Source, View};
@@ -50,36 +50,28 @@ impl Tensors {
     /// The tensors of `source` as the `quantization_config` in `config`, a config.json, says that they are stored.
     ///
     /// # Errors
-    /// A method or a key that is not understood; tensors that are missing or do not fit each other. Reads no weight.
-    pub fn open(source: Box<dyn Source>, config: &Json) -> Result<Tensors> {
-        const KEY: &str = "quantization_config";
-        let mut reader = ConfigReader::new(config);
-        let (dialect, reading) = match reader.object(KEY)? {
-            None => {
-                let dialect: &dyn Dialect = &plain::Plain;
-                (dialect, dialect.read(&mut reader, source.as_ref())?)
+    /// A method or a key that is not understood; tensors that are missing or do not fit each other. The source comes back
+    /// with the error. Reads no weight.
+    pub fn open(source: Box<dyn Source>, config: &Json) -> Result<Tensors, (Box<dyn Source>, Error)> {
+        match read(source.as_ref(), config) {
+            Ok((dialect, reading)) => {
+                let mut tensors = Tensors { dialect, ..Tensors::plain(source) };
+                match tensors.apply(reading) {
+                    Ok(()) => Ok(tensors),
+                    Err(error) => Err((tensors.source, error)),
+                }
             }
-            Some(mut quantization) => {
-                let method = quantization.text("quant_method")?;
-                let dialect = named(method.ok_or_else(|| quantization.bad("quant_method", "the name of a method"))?)?;
-                let reading = dialect.read(&mut quantization, source.as_ref())?;
-                quantization.finish(dialect.name())?;
-                (dialect, reading)
-            }
-        };
-        let mut tensors = Tensors::plain(source);
-        tensors.dialect = dialect;
-        tensors.apply(reading)?;
-        Ok(tensors)
+            Err(error) => Err((source, error)),
+        }
     }
 
     /// Puts packed tensors in the place of those that they are made of.
     fn apply(&mut self, reading: Reading) -> Result<()> {
         let mut places: BTreeMap<String, (String, Packed)> = BTreeMap::new();
-        let mut used: BTreeMap<String, ()> = reading.beside.into_iter().map(|name| (name, ())).collect();
+        let mut used: BTreeSet<String> = reading.beside.into_iter().collect();
         for (name, packed) in reading.packed {
             packed.check(self.source.as_ref())?;
-            used.extend(packed.tensors().map(|name| (name.clone(), ())));
+            used.extend(packed.tensors().cloned());
             if name != packed.codes && self.by_name.contains_key(&name) {
                 let what = format!("is in the file beside {}", packed.codes);
                 return Err(Error::AtOdds { tensor: name, what });
@@ -92,7 +84,7 @@ impl Tensors {
                 let scheme = packed.scheme(self.source.as_ref())?;
                 infos.push(Info { name, storage: Stored::Packed(scheme), shape: packed.shape() });
                 all.push(Some(packed));
-            } else if !used.contains_key(&info.name) {
+            } else if !used.contains(&info.name) {
                 infos.push(whole(info));
                 all.push(None);
             }
@@ -169,6 +161,20 @@ impl Tensor<'_> {
             Tensor::Packed(packing) => packing.info.storage,
         }
     }
+}
+
+/// What the dialect that `config` names finds in `source`.
+fn read(source: &dyn Source, config: &Json) -> Result<(&'static dyn Dialect, Reading)> {
+    let mut reader = ConfigReader::new(config);
+    let Some(mut quantization) = reader.object("quantization_config")? else {
+        let dialect: &dyn Dialect = &plain::Plain;
+        return Ok((dialect, dialect.read(&mut reader, source)?));
+    };
+    let method = quantization.text("quant_method")?;
+    let dialect = named(method.ok_or_else(|| quantization.bad("quant_method", "the name of a method"))?)?;
+    let reading = dialect.read(&mut quantization, source)?;
+    quantization.finish(dialect.name())?;
+    Ok((dialect, reading))
 }
 
 fn whole(info: &Info) -> Info<Stored> {

@@ -69,7 +69,7 @@ impl<'a> Unpacker<'a> {
             scale: plain(scales.info)?,
             divisor: packed.scales.divisor.as_ref().map(|name| divisor(name, bytes(name)?)).transpose()?.unwrap_or(1.0),
             zeros,
-            groups: packed.groups.as_ref().map(|name| groups(name, bytes(name)?, packed.groups())).transpose()?,
+            groups: packed.groups.as_ref().map(|name| groups(name, bytes(name)?, packed)).transpose()?.flatten(),
         })
     }
 
@@ -322,12 +322,15 @@ fn divisor(tensor: &str, bytes: &[u8]) -> Result<f32> {
     Err(Error::Value { tensor, found, expected: "a number above 0, which divides the scales" })
 }
 
-/// The group of every column.
-fn groups(tensor: &str, bytes: &[u8], groups: usize) -> Result<Vec<u32>> {
+/// The group of every column; `None` where columns are in the groups that they would be in without.
+fn groups(tensor: &str, bytes: &[u8], packed: &Packed) -> Result<Option<Vec<u32>>> {
+    let (count, size) = (packed.groups(), if packed.block[1] == 0 { packed.cols } else { packed.block[1] });
     let group = |(column, bytes): (usize, &[u8; 4])| {
         let found = i32::from_le_bytes(*bytes);
-        let group = u32::try_from(found).ok().filter(|group| (*group as usize) < groups);
-        group.ok_or_else(|| Error::Group { tensor: tensor.to_owned(), column, found: i64::from(found), groups })
+        let group = u32::try_from(found).ok().filter(|group| (*group as usize) < count);
+        group.ok_or_else(|| Error::Group { tensor: tensor.to_owned(), column, found: found.into(), groups: count })
     };
-    bytes.as_chunks::<4>().0.iter().enumerate().map(group).collect()
+    let groups = bytes.as_chunks::<4>().0.iter().enumerate().map(group).collect::<Result<Vec<u32>>>()?;
+    let usual = groups.iter().enumerate().all(|(column, group)| *group as usize == column / size);
+    Ok((!usual).then_some(groups))
 }

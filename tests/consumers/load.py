@@ -9,22 +9,24 @@ WORK_DIR has a folder for each model and target, `MODEL/TARGET`, beside `MODEL/T
 away than TOLERANCE. GOLDEN is written with the consumers' logits of tiny-llama: of the last tokens, and of the first of the
 vocabulary.
 """
-import os, sys
+import functools, os, sys
 import torch
+import compressed_tensors.compressors.nvfp4.base as fp4
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 TOLERANCE = 1e-2
 torch.set_num_threads(2)
+# Four-bit floats are unpacked to BF16 whatever type the model is loaded in, which rounds them; in F32 they are exact.
+fp4.unpack_fp4_from_uint8 = functools.partial(fp4.unpack_fp4_from_uint8, dtype=torch.float32)
 
 
 def model(folder):
     """In F32, with nothing done to activations: what is compared is the weights."""
-    # FP8 and MX checkpoints are made dense on a machine without a GPU; GPTQ and AWQ run gptqmodel's torch kernels.
+    # Without a GPU, FP8 checkpoints are made dense, and GPTQ and AWQ run gptqmodel's kernels.
     loaded = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
     with torch.no_grad(): loaded(torch.tensor([[1, 2]]))
     for module in loaded.modules():
-        if hasattr(module, "quantization_enabled"): module.quantization_enabled = False
         scheme = getattr(module, "quantization_scheme", None)
         if scheme is not None: scheme.input_activations = None
     return loaded

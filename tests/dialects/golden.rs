@@ -49,7 +49,8 @@ fn samples() -> Option<PathBuf> {
 
 pub(crate) fn open(folder: &Path) -> Tensors {
     let source = planish_formats::open(folder).expect("a container");
-    Tensors::open(source, &read_json(&folder.join("config.json")).expect("config.json")).expect("a dialect")
+    Tensors::open(source, &read_json(&folder.join("config.json")).expect("config.json"))
+        .unwrap_or_else(|(_, error)| panic!("{}: {error}", folder.display()))
 }
 
 /// All of a weight, in bands of `band` rows.

@@ -1,6 +1,6 @@
 //! Whole folders that planish writes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::atomic::AtomicBool;
@@ -9,7 +9,7 @@ use planish::checkpoint::Checkpoint;
 use planish::dialect::{TARGETS, Target};
 use planish::model::Gather;
 use planish::plan::{Becomes, Quantization};
-use planish::run::{Nearest, Outcome, Pack, Result, pack_folder};
+use planish::run::{Outcome, Pack, Result, pack_folder};
 use planish_kernels::Isa;
 use serde_json::{Value, json};
 
@@ -19,15 +19,8 @@ use super::support::installed::root;
 /// Writes `model` as `target` to `output`.
 pub(crate) fn write(model: &Path, target: Target, output: &Path, threads: usize) -> Result<Outcome> {
     let plan = Quantization::new(Checkpoint::open(model).expect("a checkpoint"), target).expect("a plan");
-    let pack = Pack {
-        plan: &plan,
-        rounding: &Nearest,
-        threads,
-        isa: Isa::detected(),
-        cancel: &AtomicBool::new(false),
-        progress: &|_| {},
-    };
-    pack_folder(&pack, output, None, false, &[])
+    let pack = Pack { plan: &plan, threads, isa: Isa::detected(), cancel: &AtomicBool::new(false), progress: &|_| {} };
+    pack_folder(&pack, output, None, false, &[], |_| Ok(BTreeSet::new()))
 }
 
 fn tiny() -> std::path::PathBuf {

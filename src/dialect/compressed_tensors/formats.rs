@@ -59,7 +59,7 @@ fn bytes_of(module: &Module<'_>, group: &Group) -> Result<(Packed, Vec<String>)>
         None if group.symmetric => Zeros::All(0),
         None => Zeros::Signed { tensor: module.require("weight_zero_point", "weight")?.name.clone() },
     };
-    Ok((Packed { block: group.block, zeros, ..usual }, vec![]))
+    Ok((Packed { block: group.block, zeros, symmetric: group.symmetric, ..usual }, vec![]))
 }
 
 /// Codes of few bits in words, dense along the input, counted from the middle.
@@ -88,7 +88,7 @@ fn words_of(module: &Module<'_>, group: &Group) -> Result<(Packed, Vec<String>)>
     };
     let usual = Packed::new(Element::Int(bits as u8), [rows, cols], &codes.name, &scales.name);
     let groups = module.part("weight_g_idx").map(|info| info.name.clone());
-    let packed = Packed { order, zeros, block: group.block, groups, ..usual };
+    let packed = Packed { order, zeros, block: group.block, groups, symmetric: group.symmetric, ..usual };
     Ok((packed, vec![module.tensor("weight_shape")]))
 }
 

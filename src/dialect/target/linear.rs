@@ -94,7 +94,8 @@ impl Linear {
         };
         let rows = if self.form == Form::Fp8Block { 128 } else { 1 };
         let cols = if self.group == self.cols && element != Element::Fp4 && rows == 1 { 0 } else { self.group };
-        Scheme { element, block: [rows, cols], scale_bits, powers: self.form == Form::Mxfp4, zero_bits }
+        let symmetric = !matches!(self.form, Form::Awq | Form::Words { asymmetric: true, .. });
+        Scheme { element, block: [rows, cols], scale_bits, powers: self.form == Form::Mxfp4, zero_bits, symmetric }
     }
 
     /// The tensors that the module becomes, without its bias.
