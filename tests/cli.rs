@@ -123,6 +123,38 @@ fn an_existing_file_is_not_replaced_unless_told() {
 }
 
 #[test]
+fn where_nothing_can_be_written_nothing_begins() {
+    let dir = tempfile::tempdir().unwrap();
+    let (here, nowhere) = (text(dir.path()), dir.path().join("no/where"));
+    let tiny = tiny();
+    let (model, nowhere, heldout) = (text(&tiny), text(&nowhere), text(&tiny.join("heldout.txt")).to_owned());
+    for command in [
+        &["quantize", model, "--to", "q8_0", "--force", "-o"][..],
+        &["quantize", model, "--to", "q8_0", "--calibrate", &heldout, "--force", "-o"],
+        &["calibrate", model, "--text", &heldout, "--force", "-o"],
+        &["verify", model, model, "--text", &heldout, "--html"],
+        &["verify", model, model, "--text", &heldout, "--junit"],
+    ] {
+        for (place, says) in [(here, "is a folder"), (nowhere, "there is no folder")] {
+            let (status, message) = fails(&[command, &[place]].concat());
+            assert!(status == 74 && message.contains(says), "{command:?} {place}: {message}");
+        }
+    }
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_pattern_that_no_name_matches_is_told() {
+    let plan = |pattern: &str| {
+        let run = planish(&["plan", text(&tiny()), "--to", "q4_k_m", "--tensor-type", &format!("{pattern}=q8_0")]);
+        assert!(run.status.success());
+        String::from_utf8(run.stderr).unwrap()
+    };
+    assert!(plan("ffn_dwon").contains("warning: no tensor has a name that matches ffn_dwon"));
+    assert_eq!(plan("FFN_down"), "");
+}
+
+#[test]
 fn a_gguf_is_a_source_and_says_when_it_is_quantized() {
     let dir = tempfile::tempdir().unwrap();
     let bf16 = dir.path().join("bf16.gguf");
@@ -196,6 +228,10 @@ fn mistakes_in_what_was_typed_are_status_2() {
     ] {
         assert_eq!(fails(args).0, 2, "{args:?}");
     }
+    let message = fails(&["quantize", "x", "--to", "Q4-KM"]).1;
+    assert!(message.contains("; did you mean q4_k_m?"), "{message}");
+    let message = fails(&["plan", "x", "--to", "q4_0", "--tensor-type", "blk.(0=q8_0"]).1;
+    assert!(message.contains("\"blk.(0=q8_0\" is not REGEX=TYPE: unclosed group"), "{message}");
 }
 
 #[test]

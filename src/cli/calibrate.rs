@@ -103,9 +103,7 @@ pub(crate) fn run(args: &Args, out: &Out) -> anyhow::Result<()> {
     if args.text.is_empty() && args.merge.is_empty() {
         return Err(UsageError("nothing to do: give --text FILE, or --merge FILE FILE".to_owned()).into());
     }
-    if args.output.exists() && !args.force {
-        return Err(run::Error::Exists { path: args.output.clone() }.into());
-    }
+    run::check_name(&args.output, args.force)?;
     // Those that are read are read before anything long begins.
     let merged = args.merge.iter().map(|path| Ok((path, Imatrix::read(path)?)));
     let merged = merged.collect::<anyhow::Result<Vec<_>>>()?;

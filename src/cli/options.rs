@@ -150,11 +150,18 @@ pub(crate) fn recipe(name: &str) -> anyhow::Result<Recipe> {
         return Ok(Recipe::parse(&text, name)?);
     }
     let known: Vec<&str> = RECIPES.iter().map(|recipe| recipe.name.as_str()).collect();
-    let known = known.join(" ");
     let targets: Vec<&str> = TARGETS.iter().map(|target| target.name).collect();
+    let meant = known.iter().chain(&targets).find(|known| letters(known) == letters(name));
+    let meant = meant.map_or(String::new(), |meant| format!("; did you mean {meant}?"));
+    let known = known.join(" ");
     let targets = targets.join(" ");
-    let nothing = format!("{name} is neither a mix, a recipe file (.toml) nor a quantized checkpoint");
+    let nothing = format!("{name} is neither a mix, a recipe file (.toml) nor a quantized checkpoint{meant}");
     Err(UsageError(format!("{nothing}; mixes: {known}; checkpoints: {targets}")).into())
+}
+
+/// A name without what is easily typed wrong: case and the signs between its parts.
+fn letters(name: &str) -> String {
+    name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()
 }
 
 fn parse_type(name: &str) -> Result<GgmlType, String> {

@@ -138,8 +138,8 @@ pub(crate) fn run(args: &Args, out: &Out) -> anyhow::Result<Status> {
     let recipe = recipe(&args.to)?;
     let checkpoint = Checkpoint::open(&args.source.model)?;
     let output = args.target.output.clone().unwrap_or_else(|| plan::default_output(&checkpoint, &recipe));
-    if !args.calibration.texts.is_empty() && output.exists() && !args.target.force {
-        return Err(run::Error::Exists { path: output }.into());
+    if !args.calibration.texts.is_empty() {
+        run::check_name(&output, args.target.force)?;
     }
     let rounding = args.rounding(&checkpoint, &output)?;
     let importance = match (&rounding, args.calibration.texts.is_empty()) {

@@ -6,6 +6,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use planish::run;
 use planish::verify::Report;
 use planish::verify::render;
 
@@ -31,6 +32,12 @@ pub(crate) struct Reports {
 }
 
 impl Reports {
+    /// Refuses names that nothing can be written under, before anything long begins.
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
+        let asked = [&self.html, &self.junit, &self.markdown].into_iter().flatten();
+        Ok(asked.into_iter().try_for_each(|path| run::check_name(path, true))?)
+    }
+
     /// Writes what was asked for: all of it, whatever fails; the first failure is told.
     pub(crate) fn write(&self, report: &Report) -> anyhow::Result<()> {
         let files = [

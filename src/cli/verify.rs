@@ -250,6 +250,7 @@ impl Meter {
 }
 
 pub(crate) fn run(args: &Args, out: &Out) -> anyhow::Result<Status> {
+    args.reports.check()?;
     let cancel = signals::cancel()?;
     let job = Job::new(&args.text, &args.scoring, &args.gates, threads(args.threads))?;
     let (reference, candidate) = (Checkpoint::open(&args.reference)?, Checkpoint::open(&args.candidate)?);

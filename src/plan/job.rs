@@ -141,6 +141,10 @@ impl Job {
         }
         let Release { architecture, mut kv, stop, mut warnings, .. } = release;
         warnings.extend(fallback_warning(&tensors));
+        let unmatched = overrides.unmatched(&candidates);
+        warnings.extend(
+            unmatched.map(|pattern| format!("no tensor has a name that matches {pattern}: its type is not used")),
+        );
         if let Some((importance, coverage)) = importance.as_ref().zip(coverage.as_ref()) {
             kv.extend(importance.keys());
             warnings.extend(coverage.warnings(importance.uncovered));

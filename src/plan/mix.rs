@@ -95,6 +95,12 @@ impl Overrides {
         Ok((pattern(regex).map_err(wrong)?, known))
     }
 
+    /// Patterns of [`Overrides::tensors`] that no tensor's name matches: mistyped, or meant for another model.
+    pub fn unmatched<'a>(&'a self, tensors: &'a [Candidate]) -> impl Iterator<Item = &'a str> {
+        let matches = |regex: &Regex| tensors.iter().any(|tensor| regex.is_match(&tensor.name));
+        self.tensors.iter().filter(move |(regex, _)| !matches(regex)).map(|(regex, _)| regex.as_str())
+    }
+
     fn named(&self, name: &str) -> Option<GgmlType> {
         self.tensors.iter().find_map(|(regex, ty)| regex.is_match(name).then_some(*ty))
     }

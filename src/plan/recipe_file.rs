@@ -280,7 +280,11 @@ impl File<'_> {
 /// A pattern over tensor names as recipes and overrides take it: unanchored, in any case.
 pub(super) fn pattern(text: &str) -> Result<Regex, String> {
     RegexBuilder::new(text).case_insensitive(true).build().map_err(|e| match e {
-        regex::Error::Syntax(message) => message.lines().last().unwrap_or_default().trim().to_owned(),
+        // The last of several lines says what is wrong.
+        regex::Error::Syntax(message) => {
+            let last = message.lines().last().unwrap_or_default().trim();
+            last.strip_prefix("error: ").unwrap_or(last).to_owned()
+        }
         other => other.to_string(),
     })
 }

@@ -25,7 +25,7 @@ pub enum Error {
     #[error(transparent)]
     Journal(#[from] imatrix::Error),
     /// Texts without a whole chunk between them that is not to be left out.
-    #[error("the texts have {chunks} whole chunks of {tokens} tokens, and the first {skipped} are left out")]
+    #[error("the texts have {chunks} whole chunks of {tokens} tokens{}", left_out(*skipped))]
     TooShort {
         /// Whole chunks in all texts.
         chunks: usize,
@@ -34,6 +34,10 @@ pub enum Error {
         /// Chunks that are not wanted.
         skipped: usize,
     },
+}
+
+fn left_out(skipped: usize) -> String {
+    if skipped == 0 { String::new() } else { format!(", and the first {skipped} are left out") }
 }
 
 impl Error {

@@ -74,6 +74,20 @@ pub enum Error {
         /// The output.
         path: PathBuf,
     },
+    /// Nowhere to put the output.
+    #[error("{path}: there is no folder {folder}")]
+    NoFolder {
+        /// The output.
+        path: PathBuf,
+        /// Where it is to be.
+        folder: PathBuf,
+    },
+    /// A folder where a file is to be.
+    #[error("{path}: is a folder")]
+    IsAFolder {
+        /// The output.
+        path: PathBuf,
+    },
     /// What stands in the way is no model.
     #[error("{path}: exists already and is not a model's folder")]
     NotAModel {
@@ -113,6 +127,8 @@ impl Error {
             Error::NotWeights { .. } => Kind::Unsupported,
             Error::NoSpace { .. }
             | Error::Exists { .. }
+            | Error::NoFolder { .. }
+            | Error::IsAFolder { .. }
             | Error::NotAModel { .. }
             | Error::HoldsSource { .. }
             | Error::Folder { .. }
@@ -136,6 +152,8 @@ impl Error {
             Error::NotWeights { .. } => Some("the checkpoint is quantized in a way that is not read yet".to_owned()),
             Error::NoSpace { .. } => Some("free some space or choose another folder with `-o`".to_owned()),
             Error::Exists { .. } => Some("`--force` replaces it".to_owned()),
+            Error::NoFolder { .. } => Some("make it first".to_owned()),
+            Error::IsAFolder { .. } => Some("name a file in it".to_owned()),
             Error::NotAModel { .. } => Some(
                 "choose another folder with `-o`; `--force` replaces only folders that have a config.json".to_owned(),
             ),

@@ -30,6 +30,6 @@ pub use layerwise::{Destination, Layerwise, Log, Scaled, Solved};
 pub use memory::PeakAnon;
 pub use pack::{Pack, pack_folder};
 pub use provisional::Provisional;
-pub use quantize::{Outcome, Run, buffer_bytes, check_room, quantize, quantize_after};
+pub use quantize::{Outcome, Run, buffer_bytes, check_name, check_room, quantize, quantize_after};
 pub use stats::Squares;
 pub use subject::{Subject, divisors};

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
@@ -230,12 +230,24 @@ pub fn buffer_bytes(tensors: &[Planned], threads: usize) -> u64 {
     (threads * 3 * size_of::<f32>() * BAND.max(BAND_ROWS * widest)) as u64
 }
 
-/// Refuses to start where the result has no room or stands there already.
-pub fn check_room(layout: &Layout, force: bool) -> Result<()> {
-    let taken = layout.files().map(|(path, _)| path).find(|path| path.exists());
-    if let Some(path) = taken.filter(|_| !force) {
+/// Refuses to start where no file can get this name: its folder is missing, or something stands there that it may not
+/// replace.
+pub fn check_name(path: &Path, force: bool) -> Result<()> {
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
+        return Err(Error::NoFolder { path: path.to_owned(), folder: folder.to_owned() });
+    }
+    if path.is_dir() {
+        return Err(Error::IsAFolder { path: path.to_owned() });
+    }
+    if path.exists() && !force {
         return Err(Error::Exists { path: path.to_owned() });
     }
+    Ok(())
+}
+
+/// Refuses to start where the result has no room or stands there already.
+pub fn check_room(layout: &Layout, force: bool) -> Result<()> {
+    layout.files().try_for_each(|(path, _)| check_name(path, force))?;
     let Some((first, _)) = layout.files().next() else { return Ok(()) };
     let (needed, free) = (layout.bytes(), planish_formats::free_space(first)?);
     if free < needed {

@@ -107,7 +107,8 @@ pub enum ConditionError {
 }
 
 fn known() -> String {
-    format!("{}; of one text: slices.FILE.METRIC", Report::STATISTICS.join(" "))
+    let names: Vec<&str> = Report::statistics().collect();
+    format!("{}; of one text: slices.FILE.METRIC", names.join(" "))
 }
 
 impl FromStr for Condition {

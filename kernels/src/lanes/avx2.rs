@@ -146,6 +146,30 @@ impl Lanes for Avx2 {
             Avx2F(half(codes.0), half(codes.1))
         })
     }
+
+    #[inline(always)]
+    fn least_of_eight(self, tables: &[[f32; 8]; 4], words: &[u16; 8]) -> usize {
+        // SAFETY: `self` proves that the machine has the instructions.
+        unsafe { least_of_eight(tables, words) }
+    }
+}
+
+/// One register holds the eight sums. Also what AVX-512 uses.
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(super) fn least_of_eight(tables: &[[f32; 8]; 4], words: &[u16; 8]) -> usize {
+    // SAFETY: each load is of a whole array.
+    let (table, words) =
+        unsafe { (tables.map(|t| _mm256_loadu_ps(t.as_ptr())), transmute::<[u16; 8], __m128i>(*words)) };
+    let words = _mm256_cvtepu16_epi32(words);
+    let mut sum = _mm256_permutevar8x32_ps(table[0], words);
+    sum = _mm256_add_ps(sum, _mm256_permutevar8x32_ps(table[1], _mm256_srli_epi32::<3>(words)));
+    sum = _mm256_add_ps(sum, _mm256_permutevar8x32_ps(table[2], _mm256_srli_epi32::<6>(words)));
+    sum = _mm256_add_ps(sum, _mm256_permutevar8x32_ps(table[3], _mm256_srli_epi32::<9>(words)));
+    let m = _mm256_min_ps(sum, _mm256_permute2f128_ps::<1>(sum, sum));
+    let m = _mm256_min_ps(m, _mm256_shuffle_ps::<0x4e>(m, m));
+    let least = _mm256_min_ps(m, _mm256_shuffle_ps::<0xb1>(m, m));
+    _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_EQ_OQ>(sum, least)).trailing_zeros() as usize
 }
 
 impl Codes for Avx2Codes {

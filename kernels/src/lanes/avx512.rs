@@ -122,6 +122,12 @@ impl Lanes for Avx512 {
     fn pick16(self, table: &[f32; LANES], codes: Avx512Codes) -> Avx512F {
         Avx512F(isa!(_mm512_permutexvar_ps(codes.0, _mm512_loadu_ps(table.as_ptr()))))
     }
+
+    #[inline(always)]
+    fn least_of_eight(self, tables: &[[f32; 8]; 4], words: &[u16; 8]) -> usize {
+        // SAFETY: `self` proves more than AVX2.
+        unsafe { avx2::least_of_eight(tables, words) }
+    }
 }
 
 impl Codes for Avx512Codes {

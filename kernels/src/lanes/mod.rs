@@ -58,6 +58,18 @@ pub(crate) trait Lanes: Copy {
     fn pick8(self, table: &[f32; 8], codes: Self::Codes) -> Self::F;
     /// In each lane the entry that the lowest four bits of its word choose.
     fn pick16(self, table: &[f32; LANES], codes: Self::Codes) -> Self::F;
+
+    /// The first of the least of eight sums; none may be NaN. A sum has an entry of each table, chosen by three bits of its
+    /// word, from the lowest.
+    #[inline(always)]
+    fn least_of_eight(self, tables: &[[f32; 8]; 4], words: &[u16; 8]) -> usize {
+        let [a, b, c, d] = tables;
+        let sums = words.map(|word| {
+            let entry = |table: &[f32; 8], i: usize| table[usize::from(word >> (3 * i) & 7)];
+            entry(a, 0) + entry(b, 1) + entry(c, 2) + entry(d, 3)
+        });
+        (1..8).fold(0, |least, i| if sums[i] < sums[least] { i } else { least })
+    }
 }
 
 /// Sixteen words of 32 bits: indices into small tables, packed from the lowest bit.

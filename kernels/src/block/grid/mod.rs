@@ -101,13 +101,20 @@ pub(super) struct Spot {
     /// The point's code word where it is on the lattice.
     word: u16,
     /// Sixteens of neighbours; 0 on the lattice.
-    sixteens: u16,
+    sixteens: u8,
+    /// Whether there are eight or fewer.
+    few: bool,
 }
 
 impl Spot {
     /// The code word of a spot on the lattice.
     pub(super) fn word(self) -> u16 {
         self.word
+    }
+
+    /// Whether the first eight neighbours are all.
+    pub(super) fn few(self) -> bool {
+        self.few
     }
 }
 
@@ -152,7 +159,7 @@ impl Lattice {
         let mut distances = vec![0; points.len()];
         let spot = |(place, index): (usize, &Option<u16>)| {
             if let &Some(at) = index {
-                return Spot { at, word: space.word(place), sixteens: 0 };
+                return Spot { at, word: space.word(place), sixteens: 0, few: false };
             }
             let at = near.len() as u16;
             let levels = levels(space, space.word(place));
@@ -165,10 +172,11 @@ impl Lattice {
                 shell = distances.iter().copied().filter(|d| *d > shell).min().unwrap_or(i32::MAX);
                 words.extend(distances.iter().zip(points).filter(|(d, _)| **d == shell).map(|(_, point)| *point));
             }
+            let few = words.len() <= 8;
             // Repeating the first neighbour changes no answer.
             words.resize(words.len().next_multiple_of(LANES), words[0]);
             near.extend_from_slice(words.as_chunks().0);
-            Spot { at, word: 0, sixteens: (words.len() / LANES) as u16 }
+            Spot { at, word: 0, sixteens: (words.len() / LANES) as u8, few }
         };
         let spots = index.iter().enumerate().map(spot).collect();
         Lattice { space, spots, near: near.into() }

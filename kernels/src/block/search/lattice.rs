@@ -3,7 +3,7 @@
 //! Each trial scale gives every group of four or eight elements its nearest grid point, or, where that is not on the
 //! lattice, the best of the lattice's points around it.
 
-use super::nearest::nearest;
+use super::nearest::{nearest, nearest_of_eight};
 use super::{ALL_ZERO, scales};
 use crate::block::grid::{Lattice, Space};
 use crate::lanes::{Codes, Job, LANES, Lanes, Mask, Row, Vector, each};
@@ -289,13 +289,19 @@ fn choose<L: Lanes, const N: usize, const GROUPS: usize>(
             let spot = problem.lattice.spot(places[lane] as usize);
             let near = problem.lattice.near(spot);
             *off = *off & !(1 << lane) | u16::from(!near.is_empty()) << lane;
-            words[lane] = u32::from(if near.is_empty() {
-                spot.word()
-            } else {
-                let first = group * dimensions;
-                let (row, start) = (first / LANES * LANES + lane, first % LANES);
-                let (x, w) = (&problem.by_lane[row].0[start..], &problem.roots_by_lane[row].0[start..]);
-                nearest(lanes, space, near, x, w, scales[lane], levels)
+            if near.is_empty() {
+                words[lane] = u32::from(spot.word());
+                continue;
+            }
+            let first = group * dimensions;
+            let (row, start) = (first / LANES * LANES + lane, first % LANES);
+            let (x, w) = (&problem.by_lane[row].0[start..], &problem.roots_by_lane[row].0[start..]);
+            words[lane] = u32::from(match (space, near) {
+                (Space::Octal4, [eight]) if spot.few() => {
+                    let eight = eight.first_chunk().expect("eight of sixteen");
+                    nearest_of_eight(lanes, eight, x, w, scales[lane], levels)
+                }
+                _ => nearest(lanes, space, near, x, w, scales[lane], levels),
             });
         }
     }

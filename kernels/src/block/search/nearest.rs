@@ -21,18 +21,7 @@ pub(in crate::block) fn nearest<L: Lanes>(
     scale: f32,
     levels: &[f32; LANES],
 ) -> u16 {
-    let scaled = lanes.splat(scale) * lanes.load(levels);
-    let mut costs = [0.0; 2 * LANES];
-    for (i, costs) in costs.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
-        let (elements, at) = match (space, i) {
-            (Space::Ternary8, _) => (&FOUR_ELEMENTS, 4 * i),
-            (Space::Octal4, 0) => (&FIRST_TWO, 0),
-            (Space::Octal4, _) => (&LAST_TWO, 0),
-        };
-        let elements = lanes.load_short_codes(elements);
-        let diff = scaled - pick_from(lanes, &x[at..], elements);
-        (pick_from(lanes, &w[at..], elements) * diff * diff).store(costs);
-    }
+    let costs = costs(lanes, space, x, w, scale, levels);
     let mut best = f32::MAX;
     let mut word = near[0][0];
     for sixteen in near {
@@ -49,6 +38,45 @@ pub(in crate::block) fn nearest<L: Lanes>(
         }
     }
     word
+}
+
+/// The same of eight words of [`Space::Octal4`].
+#[inline(always)]
+pub(in crate::block) fn nearest_of_eight<L: Lanes>(
+    lanes: L,
+    near: &[u16; 8],
+    x: &[f32],
+    w: &[f32],
+    scale: f32,
+    levels: &[f32; LANES],
+) -> u16 {
+    let costs = costs(lanes, Space::Octal4, x, w, scale, levels);
+    near[lanes.least_of_eight(bytemuck::cast_ref(&costs), near) % 8]
+}
+
+/// What each of four levels costs each of eight elements, or each of eight levels each of four elements.
+#[inline(always)]
+fn costs<L: Lanes>(
+    lanes: L,
+    space: Space,
+    x: &[f32],
+    w: &[f32],
+    scale: f32,
+    levels: &[f32; LANES],
+) -> [f32; 2 * LANES] {
+    let scaled = lanes.splat(scale) * lanes.load(levels);
+    let mut costs = [0.0; 2 * LANES];
+    for (i, costs) in costs.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
+        let (elements, at) = match (space, i) {
+            (Space::Ternary8, _) => (&FOUR_ELEMENTS, 4 * i),
+            (Space::Octal4, 0) => (&FIRST_TWO, 0),
+            (Space::Octal4, _) => (&LAST_TWO, 0),
+        };
+        let elements = lanes.load_short_codes(elements);
+        let diff = scaled - pick_from(lanes, &x[at..], elements);
+        (pick_from(lanes, &w[at..], elements) * diff * diff).store(costs);
+    }
+    costs
 }
 
 #[inline(always)]
