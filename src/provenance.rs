@@ -19,11 +19,13 @@ pub struct Ingredients<'a> {
     pub imatrix: Option<&'a Path>,
     /// Texts that it was calibrated on.
     pub texts: &'a [PathBuf],
+    /// How weights were rounded on them, as `--method` names it.
+    pub method: Option<&'a str>,
 }
 
 /// The `planish.*` keys of a release: `planish.version`, `planish.recipe`; `planish.source.sha256` and, where there were
-/// texts, `planish.calibration.sha256`, one `HASH  NAME` a file as sha256sum prints them; `planish.imatrix.sha256`. They
-/// depend on what the files hold and are called, not on where they lie.
+/// texts, `planish.calibration.sha256`, one `HASH  NAME` a file as sha256sum prints them; `planish.imatrix.sha256` and
+/// `planish.method`. They depend on what the files hold and are called, not on where they lie.
 ///
 /// Reads every file from front to back.
 pub fn keys(job: &Job, ingredients: &Ingredients<'_>) -> Result<Kv> {
@@ -36,6 +38,9 @@ pub fn keys(job: &Job, ingredients: &Ingredients<'_>) -> Result<Kv> {
     }
     if !ingredients.texts.is_empty() {
         kv.set("planish.calibration.sha256", lines(ingredients.texts)?);
+    }
+    if let Some(method) = ingredients.method {
+        kv.set("planish.method", method);
     }
     Ok(kv)
 }
@@ -54,6 +59,9 @@ pub fn json(plan: &Quantization, ingredients: &Ingredients<'_>) -> Result<Value>
     }
     if !ingredients.texts.is_empty() {
         json["planish.calibration.sha256"] = lines(ingredients.texts)?.into();
+    }
+    if let Some(method) = ingredients.method {
+        json["planish.method"] = method.into();
     }
     Ok(json)
 }

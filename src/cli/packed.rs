@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::exit::{Status, UsageError};
 use super::options::{Groups, Source, Types};
 use super::quantize::Args;
+use super::rounding::Rounding;
 use super::show::{self, Out};
 use super::work::threads;
 use super::{progress, rounding, signals};
@@ -53,7 +54,9 @@ pub(crate) fn run(args: &Args, target: Target, out: &Out) -> anyhow::Result<Stat
     let cancel = signals::cancel()?;
     let mut beside = vec![];
     if *provenance {
-        let facts = provenance::json(&plan, &Ingredients { imatrix: None, texts: &calibration.texts })?;
+        let method = args.method.map(Rounding::name);
+        let ingredients = Ingredients { imatrix: None, texts: &calibration.texts, method: method.as_deref() };
+        let facts = provenance::json(&plan, &ingredients)?;
         beside.push(("planish.json".to_owned(), format!("{facts:#}\n").into_bytes()));
     }
     let bytes = plan.checkpoint.tensor_bytes();

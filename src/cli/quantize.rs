@@ -152,7 +152,9 @@ pub(crate) fn run(args: &Args, out: &Out) -> anyhow::Result<Status> {
     };
     let mut job = args.types.job(checkpoint, recipe, importance, rounding.is_some(), out)?;
     if args.provenance {
-        let ingredients = Ingredients { imatrix: args.weighing.file(), texts: &args.calibration.texts };
+        let method = args.method.map(Rounding::name);
+        let (imatrix, texts) = (args.weighing.file(), &args.calibration.texts[..]);
+        let ingredients = Ingredients { imatrix, texts, method: method.as_deref() };
         job.kv.extend(provenance::keys(&job, &ingredients)?);
     }
     execute(&job, args.types.split_max_size, &args.target, rounding.as_ref(), proof.as_ref(), out)

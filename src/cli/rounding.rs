@@ -20,6 +20,18 @@ pub(crate) struct Rounding {
     method: &'static dyn Method,
 }
 
+impl Rounding {
+    /// What it is called, whether or not layers see what others have become.
+    pub(crate) fn name(self) -> String {
+        let name = self.method.name();
+        match (self.rescale, name) {
+            (true, "nearest") => "awq".to_owned(),
+            (true, name) => format!("awq+{name}"),
+            (false, name) => name.to_owned(),
+        }
+    }
+}
+
 /// Reads `awq`, a method's name, or both joined by `+`.
 pub(crate) fn parse(text: &str) -> Result<Rounding, String> {
     let (rescale, name) = match text.split_once('+') {

@@ -51,16 +51,19 @@ impl Method for Gptq {
         if let Some(channel) = task.moments.not_finite() {
             return Err(Error::Activation { tensor: task.name.to_owned(), channel });
         }
-        let plain = encode(task, weights);
-        let nearest = relative(task, weights, &plain.values);
+        let nearest = relative(task, weights, &encode(task, weights).values);
+        let plain = |account: Account| {
+            Ok(Rounded { account: Account { loss: nearest, nearest, ..account }, ..encode(task, weights) })
+        };
         // Types of one number a block lose too little to be worth it, and without tokens there is nothing to go by.
         if task.codec.block_len() == 1 || nearest == 0.0 {
-            return Ok(Rounded { account: Account { loss: nearest, nearest, ..plain.account }, ..plain });
+            return plain(Account::default());
         }
         let plan = Plan::new(task, self.damping)?;
         let n = task.cols;
         let row_bytes = n / task.codec.block_len() * task.codec.block_bytes();
-        let mut rounded = Rounded { values: vec![0.0; weights.len()], blocks: vec![0; plain.blocks.len()], ..plain };
+        let blocks = vec![0; weights.len() / n.max(1) * row_bytes];
+        let mut rounded = Rounded { values: vec![0.0; weights.len()], blocks, account: Account::default() };
         let chunks = rounded.values.par_chunks_mut(ROWS * n).zip(rounded.blocks.par_chunks_mut(ROWS * row_bytes));
         chunks
             .zip(weights.par_chunks(ROWS * n))
@@ -68,8 +71,7 @@ impl Method for Gptq {
         let loss = relative(task, weights, &rounded.values);
         rounded.account = Account { loss, nearest, damping: plan.damping, dead: plan.dead, fell_back: false };
         if loss > nearest {
-            let plain = encode(task, weights);
-            return Ok(Rounded { account: Account { loss: nearest, fell_back: true, ..rounded.account }, ..plain });
+            return plain(Account { fell_back: true, ..rounded.account });
         }
         Ok(rounded)
     }
