@@ -210,7 +210,7 @@ mod tests {
                 for (sign, bit) in [(1.0, 0), (-1.0, 0x80)] {
                     assert_eq!((f.encode)(sign * below), code | bit);
                     assert_eq!((f.encode)(sign * middle), (code + code % 2) | bit, "tie above {low}");
-                    assert_eq!((f.encode)(sign * above), code + 1 | bit);
+                    assert_eq!((f.encode)(sign * above), (code + 1) | bit);
                 }
             }
             let top = (f.decode)(f.largest);

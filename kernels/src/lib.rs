@@ -1,4 +1,4 @@
-//! Numbers to numbers: block codecs and CPU kernels. No files, no model names.
+//! Numbers to numbers: block codecs, groups of integers and small floats, CPU kernels. No files, no model names.
 //!
 //! Every kernel gives the same bits on every instruction set and any number of threads; [`Isa`] picks once, at run time,
 //! and `PLANISH_ISA=scalar|avx2|avx512` overrides it so that tests run every path.

@@ -13,7 +13,7 @@ use data::Random;
 use groups::{floats, groups, ints};
 use planish_kernels::Isa;
 use planish_kernels::block::Codec;
-use planish_kernels::group::{IntGroup, ScaleType, Tool, Zero, nvfp4_global_scale};
+use planish_kernels::group::{FloatGroup, Floats, IntGroup, ScaleType, Tool, Zero, nvfp4_global_scale};
 
 fn isas() -> impl Iterator<Item = Isa> {
     let asked = Isa::overridden().and_then(Result::ok);
@@ -91,9 +91,8 @@ fn by_the_book(x: &[f32], bits: i32, zero: Zero, as_type: ScaleType, tool: Tool)
     let (min, max) = x.iter().fold((0f32, 0f32), |(min, max), x| (min.min(*x), max.max(*x)));
     let mut scale = match zero {
         Zero::Middle => f32::max(-min, max) / (high / 2.0),
-        Zero::Anywhere => (max - min) / high,
         Zero::AboveLowest if -min / ((max - min) / high) < 0.5 => max / (high - 1.0),
-        Zero::AboveLowest => (max - min) / high,
+        Zero::Anywhere | Zero::AboveLowest => (max - min) / high,
     };
     match tool {
         Tool::Gptq if scale == 0.0 => scale = 2.0 / high,
@@ -224,4 +223,53 @@ fn the_global_scale_fits_the_largest_group() {
         assert_eq!((codes.len(), codes.len() + scale.len()), (group.block_len(), group.block_bytes()));
         assert!(decoded(&group, &bytes).iter().all(|v| *v == 0.0), "{group:?}");
     }
+}
+
+fn bytes_of(hex: &str) -> Vec<u8> {
+    let digits: Vec<u8> = hex.chars().map(|c| c.to_digit(16).expect("a digit") as u8).collect();
+    digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect()
+}
+
+/// What compressed-tensors itself makes of some rows, by `fixtures/make/groups.py`.
+#[test]
+fn codes_are_compressed_tensors() {
+    let text = include_str!("../../fixtures/golden/groups.txt");
+    let (first, schemes) = text.split_once('\n').expect("rows, then schemes");
+    let [_, cols, rows] = *first.split(' ').collect::<Vec<_>>() else { panic!("rows") };
+    let cols: usize = cols.parse().expect("a number");
+    let rows: Vec<f32> = bytes_of(rows).as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+    let largest = rows.iter().fold(0f32, |a, b| a.max(b.abs()));
+    let int = |bits, zero, len, scale| IntGroup::new(bits, zero, len, scale, Tool::CompressedTensors);
+    let mut seen = 0;
+    for line in schemes.lines() {
+        let [name, codes, scales, zeros] = *line.split(' ').collect::<Vec<_>>() else { panic!("four parts") };
+        let group: Box<dyn Codec> = match name {
+            "int4-32-bf16" => Box::new(int(4, Zero::Middle, 32, ScaleType::Bf16)),
+            "int4-64-f32-asymmetric" => Box::new(int(4, Zero::Anywhere, 64, ScaleType::F32)),
+            "int3-128-f16" => Box::new(int(3, Zero::Middle, 128, ScaleType::F16)),
+            "int8-channel-bf16" => Box::new(int(8, Zero::Middle, cols, ScaleType::Bf16)),
+            "fp8-channel-bf16" => Box::new(FloatGroup::new(Floats::Fp8(ScaleType::Bf16), cols)),
+            "mxfp8" => Box::new(FloatGroup::new(Floats::Mxfp8, 32)),
+            "mxfp4" => Box::new(FloatGroup::new(Floats::Mxfp4, 32)),
+            "nvfp4" => Box::new(FloatGroup::new(Floats::Nvfp4(nvfp4_global_scale(largest)), 16)),
+            name => panic!("what {name} is"),
+        };
+        let (codes, scales) = (bytes_of(codes), bytes_of(scales));
+        let width = scales.len() * group.block_len() / rows.len();
+        for isa in isas() {
+            let bytes = encoded(group.as_ref(), isa, &rows, cols, None);
+            let records = || bytes.chunks_exact(group.block_bytes());
+            let found: Vec<u8> = records().flat_map(|r| &r[..group.block_len()]).copied().collect();
+            let at = found.iter().zip(&codes).position(|(a, b)| a != b);
+            assert_eq!(at.map(|i| (i, found[i], codes[i], rows[i])), None, "{name}: element, ours, theirs, value");
+            let found: Vec<u8> = records().flat_map(|r| &r[group.block_len()..][..width]).copied().collect();
+            assert!(found == scales, "{name}: scales");
+            if zeros != "-" {
+                let found: Vec<u8> = records().map(|r| r[group.block_len() + 4]).collect();
+                assert!(found == bytes_of(zeros), "{name}: zero points");
+            }
+        }
+        seen += 1;
+    }
+    assert_eq!(seen, 8);
 }

@@ -145,3 +145,59 @@ fn other_values_go_to_the_nearest_point() {
         }
     }
 }
+
+fn weighted_errors(x: &[f32], values: &[f32], w: &[f32]) -> Vec<f64> {
+    let rows = x.chunks_exact(w.len()).zip(values.chunks_exact(w.len()));
+    let error = |((x, v), w): ((&f32, &f32), &f32)| f64::from(*w) * (f64::from(*x) - f64::from(*v)).powi(2);
+    rows.map(|(x, v)| x.iter().zip(v).zip(w).map(error).sum()).collect()
+}
+
+#[test]
+fn refitting_never_costs() {
+    let mut random = Random(33);
+    let mut helped = 0;
+    let groups = groups::groups(96);
+    for codec in codecs(&groups) {
+        let (rows, len) = (19, codec.block_len());
+        let Some(mut first) = codec.rounder(Isa::Scalar, rows) else { continue };
+        let mut helps = false;
+        for deviation in [0.05, 3e-7, 900.0] {
+            let x = random.gaussians(rows * len, deviation);
+            let squares = mean_squares(Isa::Scalar, &x, len);
+            let importance: Vec<f32> = (0..len).map(|_| 0.1 + random.unit()).collect();
+            let moved: Vec<f32> = x.iter().map(|x| x + random.gaussian() * 0.3 * deviation).collect();
+            for importance in [None, Some(importance.as_slice())] {
+                let w = importance.map_or_else(|| vec![1.0; len], <[f32]>::to_vec);
+                first.fit(&x, importance, &squares);
+                let (values, bytes) = snapped(first.as_mut(), codec, &moved);
+                let before = weighted_errors(&moved, &values, &w);
+                let changed = first.refit(&moved, importance);
+                let mut refitted = vec![0; bytes.len()];
+                first.pack(&mut refitted);
+                let after = weighted_errors(&moved, &decoded(codec, &refitted), &w);
+                let what = format!("{} of {len}, deviation {deviation}", codec.name());
+                assert_eq!(changed, refitted != bytes, "{what}");
+                let blocks = bytes.chunks_exact(codec.block_bytes()).zip(refitted.chunks_exact(codec.block_bytes()));
+                for ((old, new), (before, after)) in blocks.zip(before.iter().zip(&after)) {
+                    assert!(old == new || after < before, "{what}: {before} became {after}");
+                }
+                helps |= after.iter().sum::<f64>() < 0.999 * before.iter().sum::<f64>();
+                // The new grid is the one that columns are rounded onto, and that decoding sees.
+                let (values, packed) = snapped(first.as_mut(), codec, &moved);
+                assert!(same_bits(&values, &decoded(codec, &packed)), "{what}: values");
+                for isa in isas() {
+                    let mut other = codec.rounder(isa, rows).expect("as before");
+                    other.fit(&x, importance, &squares);
+                    assert!(snapped(other.as_mut(), codec, &moved).1 == bytes, "{what} {}", isa.name());
+                    assert_eq!(other.refit(&moved, importance), changed, "{what} {}", isa.name());
+                    let mut bytes = vec![0; bytes.len()];
+                    other.pack(&mut bytes);
+                    assert!(bytes == refitted, "{what} {}", isa.name());
+                }
+            }
+        }
+        helped += usize::from(helps);
+    }
+    // All but plain numbers, powers of two and eight-bit floats.
+    assert!(helped >= 20, "{helped}");
+}

@@ -4,7 +4,7 @@ use bytemuck::{Pod, Zeroable};
 
 use super::codec::{Block, Input, blocks};
 use super::half::{f16_bits, f16_value};
-use super::rounder::{self, Points, Rounder, Snapped, Step};
+use super::rounder::{self, Parts, Points, Rounder, Snapped, Step};
 use super::search::nonlinear::{LEVELS, codes, search};
 use super::small::{Codes, LEN, halves, inverse, joined, pack_nibbles, unpack};
 use super::units::squares;
@@ -64,7 +64,7 @@ impl Block for Iq4Nl {
     }
 
     fn rounder(isa: Isa, rows: usize) -> Option<Box<dyn Rounder>> {
-        rounder::Of::<Self, LEN>::rounder(isa, rows)
+        Some(rounder::Of::<Self, LEN>::rounder(isa, rows))
     }
 }
 
@@ -82,6 +82,14 @@ impl Snapped<LEN> for Iq4Nl {
 
     fn set_codes(block: &mut Layout, codes: &Codes) {
         block.codes = pack_nibbles(codes);
+    }
+
+    fn parts(block: &Layout) -> Option<Parts> {
+        Some(Parts::scale(f16_value(block.d)))
+    }
+
+    fn set_parts(block: &mut Layout, parts: &Parts) {
+        block.d = f16_bits(parts.d);
     }
 }
 

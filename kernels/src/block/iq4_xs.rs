@@ -5,7 +5,7 @@ use bytemuck::{Pod, Zeroable};
 use super::codec::{Block, Input, blocks};
 use super::half::{f16_bits, f16_value};
 use super::iq4_nl::nearest;
-use super::rounder::{self, Points, Rounder, Snapped, Step};
+use super::rounder::{self, Parts, Points, Rounder, Snapped, Step};
 use super::search::nonlinear::{LEVELS, search};
 use super::small::{LEN, inverse, pack_nibbles, unpack};
 use super::super_block::{Codes, SUPER};
@@ -53,7 +53,7 @@ impl Block for Iq4Xs {
     }
 
     fn rounder(isa: Isa, rows: usize) -> Option<Box<dyn Rounder>> {
-        rounder::Of::<Self, SUPER>::rounder(isa, rows)
+        Some(rounder::Of::<Self, SUPER>::rounder(isa, rows))
     }
 }
 
@@ -79,9 +79,29 @@ impl Snapped<SUPER> for Iq4Xs {
             *packed = pack_nibbles(codes);
         }
     }
+
+    fn parts(block: &Layout) -> Option<Parts> {
+        let scales = each(|i| if i < 8 { i16::from(block.scale(i)) } else { 0 });
+        Some(Parts { scales, ranges: [(-32, 31), (0, 0)], ..Parts::scale(f16_value(block.d)) })
+    }
+
+    fn set_parts(block: &mut Layout, parts: &Parts) {
+        (block.d, block.scales_high, block.scales_low) = (f16_bits(parts.d), 0, [0; 4]);
+        for (i, scale) in parts.scales.iter().take(8).enumerate() {
+            block.set_scale(i, i32::from(*scale));
+        }
+    }
 }
 
 impl Layout {
+    /// Where nothing is stored yet.
+    #[inline(always)]
+    fn set_scale(&mut self, i: usize, scale: i32) {
+        let stored = (scale + 32) as u16;
+        self.scales_low[i / 2] |= (stored as u8 & 15) << (i % 2 * 4);
+        self.scales_high |= stored >> 4 << (2 * i);
+    }
+
     #[inline(always)]
     fn scale(&self, i: usize) -> i8 {
         let low = self.scales_low[i / 2] >> (i % 2 * 4) & 15;
@@ -111,13 +131,10 @@ fn encode_block<L: Lanes>(lanes: L, x: &[f32; SUPER], scales: &[f32; 8]) -> Layo
     let d = -largest / 32.0;
     let mut block = Layout { d: f16_bits(d), scales_high: 0, scales_low: [0; 4], codes: [[0; 16]; 8] };
     let inv = inverse(d);
-    let subs = x.as_chunks::<LEN>().0.iter().zip(scales).zip(&mut block.codes);
-    for (i, ((x, scale), codes)) in subs.enumerate() {
+    for (i, (x, scale)) in x.as_chunks::<LEN>().0.iter().zip(scales).enumerate() {
         let level = nearest_int(inv * scale).clamp(-32, 31);
-        *codes = pack_nibbles(&nearest(lanes, x, inverse(d * level as f32)));
-        let stored = (level + 32) as u16;
-        block.scales_low[i / 2] |= (stored as u8 & 15) << (i % 2 * 4);
-        block.scales_high |= stored >> 4 << (2 * i);
+        block.codes[i] = pack_nibbles(&nearest(lanes, x, inverse(d * level as f32)));
+        block.set_scale(i, level);
     }
     block
 }

@@ -51,7 +51,7 @@ impl Block for Mxfp4 {
     }
 
     fn rounder(isa: Isa, rows: usize) -> Option<Box<dyn Rounder>> {
-        rounder::Of::<Self, LEN>::rounder(isa, rows)
+        Some(rounder::Of::<Self, LEN>::rounder(isa, rows))
     }
 }
 

@@ -29,7 +29,7 @@ impl Block for F32 {
     }
 
     fn rounder(isa: Isa, rows: usize) -> Option<Box<dyn Rounder>> {
-        Alone::<Self>::rounder(isa, rows)
+        Some(Alone::<Self>::rounder(isa, rows))
     }
 }
 
@@ -68,7 +68,7 @@ impl Block for F16 {
     }
 
     fn rounder(isa: Isa, rows: usize) -> Option<Box<dyn Rounder>> {
-        Alone::<Self>::rounder(isa, rows)
+        Some(Alone::<Self>::rounder(isa, rows))
     }
 }
 
@@ -95,6 +95,6 @@ impl Block for BF16 {
     }
 
     fn rounder(isa: Isa, rows: usize) -> Option<Box<dyn Rounder>> {
-        Alone::<Self>::rounder(isa, rows)
+        Some(Alone::<Self>::rounder(isa, rows))
     }
 }

@@ -4,7 +4,7 @@ use bytemuck::{Pod, Zeroable};
 
 use super::codec::{Block, Input, blocks};
 use super::half::{f16_bits, f16_value};
-use super::rounder::{self, Points, Rounder, Snapped, Step};
+use super::rounder::{self, Parts, Points, Rounder, Snapped, Step};
 use super::weights::transposed;
 use crate::Isa;
 use crate::lanes::{LANES, Lanes, Mask, Row, Vector, each};
@@ -57,7 +57,7 @@ impl Block for Q1_0 {
     }
 
     fn rounder(isa: Isa, rows: usize) -> Option<Box<dyn Rounder>> {
-        rounder::Of::<Self, LEN>::rounder(isa, rows)
+        Some(rounder::Of::<Self, LEN>::rounder(isa, rows))
     }
 }
 
@@ -77,6 +77,14 @@ impl Snapped<LEN> for Q1_0 {
         for (signs, codes) in block.signs.iter_mut().zip(codes.as_chunks::<8>().0) {
             *signs = (0..8).fold(0, |signs, j| signs | codes[j] << j);
         }
+    }
+
+    fn parts(block: &Layout) -> Option<Parts> {
+        Some(Parts::scale(f16_value(block.d)))
+    }
+
+    fn set_parts(block: &mut Layout, parts: &Parts) {
+        block.d = f16_bits(parts.d);
     }
 }
 

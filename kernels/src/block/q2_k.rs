@@ -3,8 +3,8 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::codec::{Block, Input, blocks};
-use super::half::f16_value;
-use super::rounder::{self, Points, Rounder, Snapped, Step, Ties};
+use super::half::{f16_bits, f16_value};
+use super::rounder::{self, Parts, Points, Rounder, Snapped, Step, Ties};
 use super::search::affine::{self, Trials};
 use super::search::{Fit, GROUPS, Groups, Levels};
 use super::super_block::{Codes, Fits, SUPER, Searched, encode, finish_affine, pack_two_bits, unpack_two_bits};
@@ -55,7 +55,7 @@ impl Block for Q2K {
     }
 
     fn rounder(isa: Isa, rows: usize) -> Option<Box<dyn Rounder>> {
-        rounder::Of::<Self, SUPER>::rounder(isa, rows)
+        Some(rounder::Of::<Self, SUPER>::rounder(isa, rows))
     }
 }
 
@@ -75,6 +75,17 @@ impl Snapped<SUPER> for Q2K {
 
     fn set_codes(block: &mut Layout, codes: &Codes) {
         pack_two_bits(codes, &mut block.codes);
+    }
+
+    fn parts(block: &Layout) -> Option<Parts> {
+        let (scales, mins) =
+            (block.scales.map(|both| i16::from(both & 15)), block.scales.map(|both| i16::from(both >> 4)));
+        Some(Parts { d: f16_value(block.d), dmin: f16_value(block.dmin), scales, mins, ranges: [(0, 15); 2] })
+    }
+
+    fn set_parts(block: &mut Layout, parts: &Parts) {
+        (block.d, block.dmin) = (f16_bits(parts.d), f16_bits(parts.dmin));
+        block.scales = each(|j| parts.scales[j] as u8 | (parts.mins[j] as u8) << 4);
     }
 }
 

@@ -4,7 +4,7 @@ use bytemuck::{Pod, Zeroable};
 
 use super::codec::{Block, Input, blocks};
 use super::half::{f16_bits, f16_value};
-use super::rounder::{self, Points, Rounder, Snapped, Step, Ties};
+use super::rounder::{self, Parts, Points, Rounder, Snapped, Step, Ties};
 use super::search::{Fit, GROUPS, Groups, Levels, descent, nearest_codes, step, symmetric};
 use super::super_block::{
     Codes, Fits, SUPER, Searched, column, encode, pack_bits, pack_two_bits, unpack_bits, unpack_two_bits,
@@ -64,7 +64,7 @@ impl Block for Q3K {
     }
 
     fn rounder(isa: Isa, rows: usize) -> Option<Box<dyn Rounder>> {
-        rounder::Of::<Self, SUPER>::rounder(isa, rows)
+        Some(rounder::Of::<Self, SUPER>::rounder(isa, rows))
     }
 }
 
@@ -87,6 +87,16 @@ impl Snapped<SUPER> for Q3K {
         block.high = [0; 32];
         pack_two_bits(codes, &mut block.codes);
         pack_bits(codes, 2, &mut block.high);
+    }
+
+    fn parts(block: &Layout) -> Option<Parts> {
+        let scales = each(|j| i16::from(unpack_scale(&block.scales, j)));
+        Some(Parts { scales, ranges: [(-32, 31), (0, 0)], ..Parts::scale(f16_value(block.d)) })
+    }
+
+    fn set_parts(block: &mut Layout, parts: &Parts) {
+        block.d = f16_bits(parts.d);
+        block.scales = pack_scales(&parts.scales.map(|scale| (scale + 32) as u8));
     }
 }
 

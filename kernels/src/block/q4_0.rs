@@ -4,7 +4,7 @@ use bytemuck::{Pod, Zeroable};
 
 use super::codec::{Block, Input, blocks};
 use super::half::{f16_bits, f16_value};
-use super::rounder::{self, Points, Rounder, Snapped, Step, Ties};
+use super::rounder::{self, Parts, Points, Rounder, Snapped, Step, Ties};
 use super::search::symmetric;
 use super::search::{Fit, GROUPS, Groups, Levels};
 use super::small::{
@@ -55,7 +55,7 @@ impl Block for Q4_0 {
     }
 
     fn rounder(isa: Isa, rows: usize) -> Option<Box<dyn Rounder>> {
-        rounder::Of::<Self, LEN>::rounder(isa, rows)
+        Some(rounder::Of::<Self, LEN>::rounder(isa, rows))
     }
 }
 
@@ -73,6 +73,14 @@ impl Snapped<LEN> for Q4_0 {
 
     fn set_codes(block: &mut Layout, codes: &Codes) {
         block.codes = pack_nibbles(codes);
+    }
+
+    fn parts(block: &Layout) -> Option<Parts> {
+        Some(Parts::scale(f16_value(block.d)))
+    }
+
+    fn set_parts(block: &mut Layout, parts: &Parts) {
+        block.d = f16_bits(parts.d);
     }
 }
 

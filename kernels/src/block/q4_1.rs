@@ -4,7 +4,7 @@ use bytemuck::{Pod, Zeroable};
 
 use super::codec::{Block, Input, blocks};
 use super::half::{f16_bits, f16_value};
-use super::rounder::{self, Points, Rounder, Snapped, Step, Ties};
+use super::rounder::{self, Parts, Points, Rounder, Snapped, Step, Ties};
 use super::search::affine::{self, Trials};
 use super::search::{Fit, GROUPS, Groups, Levels};
 use super::small::{
@@ -57,7 +57,7 @@ impl Block for Q4_1 {
     }
 
     fn rounder(isa: Isa, rows: usize) -> Option<Box<dyn Rounder>> {
-        rounder::Of::<Self, LEN>::rounder(isa, rows)
+        Some(rounder::Of::<Self, LEN>::rounder(isa, rows))
     }
 }
 
@@ -75,6 +75,14 @@ impl Snapped<LEN> for Q4_1 {
 
     fn set_codes(block: &mut Layout, codes: &Codes) {
         block.codes = pack_nibbles(codes);
+    }
+
+    fn parts(block: &Layout) -> Option<Parts> {
+        Some(Parts::scale_and_min(f16_value(block.d), -f16_value(block.min)))
+    }
+
+    fn set_parts(block: &mut Layout, parts: &Parts) {
+        (block.d, block.min) = (f16_bits(parts.d), f16_bits(-parts.dmin));
     }
 }
 

@@ -3,9 +3,9 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::codec::{Block, Input, blocks};
-use super::half::f16_value;
+use super::half::{f16_bits, f16_value};
 use super::k_scales;
-use super::rounder::{self, Points, Rounder, Snapped, Step, Ties};
+use super::rounder::{self, Parts, Points, Rounder, Snapped, Step, Ties};
 use super::search::affine::{self, Trials};
 use super::search::{Fit, GROUPS, Groups, Levels};
 use super::super_block::{
@@ -59,7 +59,7 @@ impl Block for Q5K {
     }
 
     fn rounder(isa: Isa, rows: usize) -> Option<Box<dyn Rounder>> {
-        rounder::Of::<Self, SUPER>::rounder(isa, rows)
+        Some(rounder::Of::<Self, SUPER>::rounder(isa, rows))
     }
 }
 
@@ -83,6 +83,16 @@ impl Snapped<SUPER> for Q5K {
         block.high = [0; 32];
         pack_bits(codes, 4, &mut block.high);
         pack_nibbles(codes, &mut block.codes);
+    }
+
+    fn parts(block: &Layout) -> Option<Parts> {
+        Some(k_scales::parts(block.d, block.dmin, &block.scales))
+    }
+
+    fn set_parts(block: &mut Layout, parts: &Parts) {
+        (block.d, block.dmin) = (f16_bits(parts.d), f16_bits(parts.dmin));
+        let [scales, mins] = [parts.scales, parts.mins].map(|codes| codes.map(|code| code as u8));
+        block.scales = k_scales::pack(&scales, &mins);
     }
 }
 

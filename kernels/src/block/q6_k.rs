@@ -4,7 +4,7 @@ use bytemuck::{Pod, Zeroable};
 
 use super::codec::{Block, Input, blocks};
 use super::half::{f16_bits, f16_value};
-use super::rounder::{self, Points, Rounder, Snapped, Step, Ties};
+use super::rounder::{self, Parts, Points, Rounder, Snapped, Step, Ties};
 use super::search::{Fit, GROUPS, Groups, Levels, step, symmetric};
 use super::super_block::{Codes, Fits, SUPER, Searched, encode};
 use crate::Isa;
@@ -56,7 +56,7 @@ impl Block for Q6K {
     }
 
     fn rounder(isa: Isa, rows: usize) -> Option<Box<dyn Rounder>> {
-        rounder::Of::<Self, SUPER>::rounder(isa, rows)
+        Some(rounder::Of::<Self, SUPER>::rounder(isa, rows))
     }
 }
 
@@ -79,6 +79,15 @@ impl Snapped<SUPER> for Q6K {
 
     fn set_codes(block: &mut Layout, codes: &Codes) {
         *block = pack(block.d, block.scales, codes);
+    }
+
+    fn parts(block: &Layout) -> Option<Parts> {
+        let scales = block.scales.map(i16::from);
+        Some(Parts { scales, ranges: [(-128, 127), (0, 0)], ..Parts::scale(f16_value(block.d)) })
+    }
+
+    fn set_parts(block: &mut Layout, parts: &Parts) {
+        (block.d, block.scales) = (f16_bits(parts.d), parts.scales.map(|scale| scale as i8));
     }
 }
 

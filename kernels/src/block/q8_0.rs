@@ -4,7 +4,7 @@ use bytemuck::{Pod, Zeroable};
 
 use super::codec::{Block, Input, blocks};
 use super::half::{f16_bits, f16_value};
-use super::rounder::{self, Points, Rounder, Snapped, Step, Ties};
+use super::rounder::{self, Parts, Points, Rounder, Snapped, Step, Ties};
 use super::small::{Codes, LEN, halves, inverse, joined};
 use crate::Isa;
 use crate::lanes::{Lanes, Vector, each};
@@ -55,7 +55,7 @@ impl Block for Q8_0 {
     }
 
     fn rounder(isa: Isa, rows: usize) -> Option<Box<dyn Rounder>> {
-        rounder::Of::<Self, LEN>::rounder(isa, rows)
+        Some(rounder::Of::<Self, LEN>::rounder(isa, rows))
     }
 }
 
@@ -73,5 +73,13 @@ impl Snapped<LEN> for Q8_0 {
 
     fn set_codes(block: &mut Layout, codes: &Codes) {
         block.codes = codes.map(|code| code.wrapping_sub(128) as i8);
+    }
+
+    fn parts(block: &Layout) -> Option<Parts> {
+        Some(Parts::scale(f16_value(block.d)))
+    }
+
+    fn set_parts(block: &mut Layout, parts: &Parts) {
+        block.d = f16_bits(parts.d);
     }
 }

@@ -137,7 +137,9 @@ pub(super) fn encode_weighted<L: Lanes, B: Weighted>(
             squares[..given.len()].copy_from_slice(given);
         } else {
             squares[..LANES].copy_from_slice(&square_sums(lanes, x, cols));
-            squares.iter_mut().for_each(|sum| *sum /= cols as f32);
+            for sum in &mut squares {
+                *sum /= cols as f32;
+            }
         }
         let parts = x.chunks(GROUPS * LANES * LEN).zip(out.chunks_mut(GROUPS * LANES * block_bytes));
         for (i, (values, out)) in parts.enumerate() {

@@ -4,7 +4,7 @@ use bytemuck::{Pod, Zeroable};
 
 use super::codec::{Block, Input, blocks};
 use super::half::{f16_bits, f16_value};
-use super::rounder::{self, Points, Rounder, Snapped, Step, Ties};
+use super::rounder::{self, Parts, Points, Rounder, Snapped, Step, Ties};
 use super::super_block::{Codes, SUPER};
 use super::ternary::{codes, inverse, largest};
 use crate::Isa;
@@ -54,7 +54,7 @@ impl Block for Tq1_0 {
     }
 
     fn rounder(isa: Isa, rows: usize) -> Option<Box<dyn Rounder>> {
-        rounder::Of::<Self, SUPER>::rounder(isa, rows)
+        Some(rounder::Of::<Self, SUPER>::rounder(isa, rows))
     }
 }
 
@@ -78,6 +78,14 @@ impl Snapped<SUPER> for Tq1_0 {
 
     fn set_codes(block: &mut Layout, codes: &Codes) {
         *block = encoded(codes, block.d);
+    }
+
+    fn parts(block: &Layout) -> Option<Parts> {
+        Some(Parts::scale(f16_value(block.d)))
+    }
+
+    fn set_parts(block: &mut Layout, parts: &Parts) {
+        block.d = f16_bits(parts.d);
     }
 }
 

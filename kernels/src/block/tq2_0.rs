@@ -4,7 +4,7 @@ use bytemuck::{Pod, Zeroable};
 
 use super::codec::{Block, Input, blocks};
 use super::half::{f16_bits, f16_value};
-use super::rounder::{self, Points, Rounder, Snapped, Step, Ties};
+use super::rounder::{self, Parts, Points, Rounder, Snapped, Step, Ties};
 use super::super_block::{Codes, SUPER, pack_two_bits, unpack_two_bits};
 use super::ternary::{codes, inverse, largest};
 use crate::Isa;
@@ -53,7 +53,7 @@ impl Block for Tq2_0 {
     }
 
     fn rounder(isa: Isa, rows: usize) -> Option<Box<dyn Rounder>> {
-        rounder::Of::<Self, SUPER>::rounder(isa, rows)
+        Some(rounder::Of::<Self, SUPER>::rounder(isa, rows))
     }
 }
 
@@ -71,5 +71,13 @@ impl Snapped<SUPER> for Tq2_0 {
 
     fn set_codes(block: &mut Layout, codes: &Codes) {
         pack_two_bits(codes, &mut block.codes);
+    }
+
+    fn parts(block: &Layout) -> Option<Parts> {
+        Some(Parts::scale(f16_value(block.d)))
+    }
+
+    fn set_parts(block: &mut Layout, parts: &Parts) {
+        block.d = f16_bits(parts.d);
     }
 }

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 /// The Gram matrix of some tokens, below the diagonal; noise above it.
 fn gram_of(tokens: usize, n: usize, seed: u64) -> Vec<f32> {
-    let mut h = numbers(n * n, seed ^ 77);
+    let mut h = numbers(n * n, seed ^ 0x77);
     for i in 0..n {
         h[i * n..=i * n + i].fill(0.0);
     }

@@ -3,7 +3,7 @@
 use super::ScaleType;
 use super::search::{Batches, Search};
 use crate::Isa;
-use crate::block::rounder::{Columns, Grid, Points, Step, Ties};
+use crate::block::rounder::{Columns, Grid, Parts, Points, Step, Ties};
 use crate::block::{Codec, Rounder};
 use crate::lanes::{LANES, Row, dispatch};
 
@@ -194,5 +194,17 @@ impl Grid for IntGroup {
 
     fn set_codes(&self, block: &mut [u8], codes: &[u8]) {
         block[..self.len].copy_from_slice(codes);
+    }
+
+    fn parts(&self, block: &[u8]) -> Option<Parts> {
+        Some(Parts::scale(IntGroup::parts(self, block).1))
+    }
+
+    fn set_parts(&self, block: &mut [u8], parts: &Parts) {
+        block[self.len..self.len + 4].copy_from_slice(&parts.d.to_le_bytes());
+    }
+
+    fn stored(&self, scale: f32) -> f32 {
+        self.scale.stored(scale)
     }
 }

@@ -13,9 +13,9 @@ pub(in crate::block) struct Alone<B> {
 }
 
 impl<B: Block + Send> Alone<B> {
-    pub(in crate::block) fn rounder(isa: Isa, rows: usize) -> Option<Box<dyn Rounder>> {
+    pub(in crate::block) fn rounder(isa: Isa, rows: usize) -> Box<dyn Rounder> {
         const { assert!(B::LEN == 1) };
-        Some(Box::new(Alone::<B> { isa, bytes: vec![0; rows * B::BYTES], block: PhantomData }))
+        Box::new(Alone::<B> { isa, bytes: vec![0; rows * B::BYTES], block: PhantomData })
     }
 
     fn encode(&mut self, x: &[f32]) {

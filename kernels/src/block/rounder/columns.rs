@@ -1,6 +1,7 @@
 //! The rounder of every type: rows are lanes, and what the rows' grids are made of lies a column after the other.
 
 use super::points::{Points, Steps};
+use super::refit::{SUBS, Sums, refit};
 use super::{Grid, Rounder};
 use crate::Isa;
 use crate::lanes::{Job, LANES, Lanes, Row, Vector, dispatch};
@@ -47,6 +48,30 @@ impl<G: Grid> Columns<G> {
 
     fn tiles(&self) -> usize {
         self.rows.div_ceil(LANES)
+    }
+
+    /// Better parts for one row, in place of its old ones.
+    fn refit_row(&mut self, row: usize, x: &[f32], importance: Option<&[f32]>) -> bool {
+        let (tiles, tile, lane) = (self.tiles(), row / LANES, row % LANES);
+        let block = &mut self.bytes[row * self.grid.bytes()..][..self.grid.bytes()];
+        let Some(parts) = self.grid.parts(block) else { return false };
+        let mut sums = [Sums::default(); SUBS];
+        let sub_len = self.grid.sub_len();
+        for (col, x) in x.iter().enumerate() {
+            let low = self.steps[col / sub_len * tiles + tile].lane(lane).low;
+            let level = self.grid.points().level(self.codes[col * tiles + tile][lane], low);
+            sums[col / sub_len].add(importance.map_or(1.0, |w| w[col]), level, *x);
+        }
+        let sums = &sums[..x.len() / sub_len];
+        let Some(better) = refit(&parts, sums, |scale| self.grid.stored(scale)) else { return false };
+        self.grid.set_parts(block, &better);
+        for sub in 0..sums.len() {
+            self.steps[sub * tiles + tile].set_lane(lane, self.grid.step(block, sub));
+        }
+        for kept in &mut self.kept {
+            kept.retain(|kept| kept.row as usize != row);
+        }
+        true
     }
 
     /// Steps and codes from the bytes.
@@ -107,6 +132,17 @@ impl<G: Grid> Rounder for Columns<G> {
                 out[row] = kept.value;
             }
         }
+    }
+
+    fn refit(&mut self, x: &[f32], importance: Option<&[f32]>) -> bool {
+        let len = self.grid.elements();
+        assert_eq!(x.len(), self.rows * len, "a block a row");
+        assert!(importance.is_none_or(|w| w.len() == len), "one weight a column");
+        let mut changed = false;
+        for (row, x) in x.chunks_exact(len).enumerate() {
+            changed |= self.refit_row(row, x, importance);
+        }
+        changed
     }
 
     fn pack(&self, out: &mut [u8]) {

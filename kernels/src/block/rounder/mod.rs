@@ -3,14 +3,17 @@
 mod alone;
 mod columns;
 mod points;
+mod refit;
 
 pub(super) use alone::Alone;
 pub(crate) use columns::Columns;
 pub(crate) use points::{Points, Steps, Ties};
+pub(crate) use refit::Parts;
 
 use std::marker::PhantomData;
 
 use super::codec::{Block, Input, encode_rows};
+use super::half::{f16_bits, f16_value};
 use crate::Isa;
 
 /// Rounds columns of many rows onto a type's grid, one block of columns at a time.
@@ -38,6 +41,14 @@ pub trait Rounder: Send {
 
     /// The bytes of the block in each row, `[rows, block_bytes]`.
     fn pack(&self, out: &mut [u8]);
+
+    /// Chooses better scales for the present codes, by least squares against `x` (`[rows, block_len]`), as the format can
+    /// hold them; `importance` is one weight a column. A row changes only where its weighted squared error falls. Says
+    /// whether any row did: then what `snap` gave is out of date (`pack` and decode), and columns are rounded onto the new
+    /// grid from now on. Types whose scales are not free numbers never change.
+    fn refit(&mut self, _x: &[f32], _importance: Option<&[f32]>) -> bool {
+        false
+    }
 }
 
 /// What a sub-block's codes stand for: `step * level - min`, where uniform levels are `low + code`.
@@ -63,6 +74,15 @@ pub(crate) trait Grid: Send {
     fn step(&self, block: &[u8], sub: usize) -> Step;
     fn codes(&self, block: &[u8], out: &mut [u8]);
     fn set_codes(&self, block: &mut [u8], codes: &[u8]);
+    /// How the steps are stored, where they may be chosen.
+    fn parts(&self, _block: &[u8]) -> Option<Parts> {
+        None
+    }
+    fn set_parts(&self, _block: &mut [u8], _parts: &Parts) {}
+    /// What the format keeps of a scale.
+    fn stored(&self, scale: f32) -> f32 {
+        f16_value(f16_bits(scale))
+    }
 }
 
 /// A static block type whose elements round alone.
@@ -75,14 +95,20 @@ pub(super) trait Snapped<const LEN: usize>: Block {
     fn step(block: &Self::Layout, sub: usize) -> Step;
     fn codes(block: &Self::Layout) -> [u8; LEN];
     fn set_codes(block: &mut Self::Layout, codes: &[u8; LEN]);
+
+    /// How the steps are stored, where they may be chosen; `d` and `dmin` in half precision.
+    fn parts(_block: &Self::Layout) -> Option<Parts> {
+        None
+    }
+    fn set_parts(_block: &mut Self::Layout, _parts: &Parts) {}
 }
 
 /// The grid of a block type.
 pub(super) struct Of<B, const LEN: usize>(PhantomData<B>);
 
 impl<B: Snapped<LEN> + Send, const LEN: usize> Of<B, LEN> {
-    pub(super) fn rounder(isa: Isa, rows: usize) -> Option<Box<dyn Rounder>> {
-        Some(Box::new(Columns::new(Of::<B, LEN>(PhantomData), isa, rows)))
+    pub(super) fn rounder(isa: Isa, rows: usize) -> Box<dyn Rounder> {
+        Box::new(Columns::new(Of::<B, LEN>(PhantomData), isa, rows))
     }
 }
 
@@ -117,9 +143,21 @@ impl<B: Snapped<LEN> + Send, const LEN: usize> Grid for Of<B, LEN> {
     }
 
     fn set_codes(&self, block: &mut [u8], codes: &[u8]) {
-        let mut layout = bytemuck::pod_read_unaligned(block);
         let codes = codes.first_chunk().expect("the codes of a block");
-        B::set_codes(&mut layout, codes);
-        block.copy_from_slice(bytemuck::bytes_of(&layout));
+        edit::<B, LEN>(block, |layout| B::set_codes(layout, codes));
     }
+
+    fn parts(&self, block: &[u8]) -> Option<Parts> {
+        B::parts(&bytemuck::pod_read_unaligned(block))
+    }
+
+    fn set_parts(&self, block: &mut [u8], parts: &Parts) {
+        edit::<B, LEN>(block, |layout| B::set_parts(layout, parts));
+    }
+}
+
+fn edit<B: Snapped<LEN>, const LEN: usize>(block: &mut [u8], change: impl FnOnce(&mut B::Layout)) {
+    let mut layout = bytemuck::pod_read_unaligned(block);
+    change(&mut layout);
+    block.copy_from_slice(bytemuck::bytes_of(&layout));
 }

@@ -55,6 +55,12 @@ impl Steps {
 }
 
 impl Points {
+    /// What a code multiplies the step with, where `low` is the lowest uniform level.
+    #[inline(always)]
+    pub(super) fn level(self, code: u8, low: f32) -> f32 {
+        self.value(code, Step { step: 1.0, min: 0.0, low })
+    }
+
     /// What decoding makes of a code.
     #[inline(always)]
     pub(crate) fn value(self, code: u8, Step { step, min, low }: Step) -> f32 {
@@ -79,26 +85,26 @@ impl Points {
     pub(crate) fn nearest<L: Lanes>(self, lanes: L, x: L::F, steps: &Steps) -> ([u8; LANES], L::F) {
         let zero = lanes.splat(0.0);
         let (step, min) = (lanes.load(&steps.step.0), lanes.load(&steps.min.0));
-        let scaled = || L::F::select(step.eq(zero), zero, (x + min) / step);
+        let scaled = L::F::select(step.eq(zero), zero, (x + min) / step);
         match self {
             Points::Uniform { span, ties } => {
                 let low = lanes.load(&steps.low.0);
-                let t = scaled().max(low).min(low + lanes.splat(f32::from(span)));
+                let t = scaled.max(low).min(low + lanes.splat(f32::from(span)));
                 let code = ties.round(lanes, t, low);
                 // In this order a zero is never negative, as it is not in decoding.
                 (code.to_bytes(), step * (code + low) - min)
             }
             Points::Uneven => {
-                let (codes, level) = nonlinear::nearest(lanes, scaled());
+                let (codes, level) = nonlinear::nearest(lanes, scaled);
                 (codes, step * level)
             }
             Points::E2m1 { even, negative_zero } => {
-                let (codes, level) = fp4::nearest(lanes, scaled(), even, negative_zero);
+                let (codes, level) = fp4::nearest(lanes, scaled, even, negative_zero);
                 (codes, level * step)
             }
             Points::E4m3 => {
                 let mut t = [0.0; LANES];
-                scaled().store(&mut t);
+                scaled.store(&mut t);
                 let codes = each(|lane| encode_e4m3(t[lane]));
                 (codes, lanes.load(&each(|lane| decode_e4m3(codes[lane]))) * step)
             }
