@@ -41,8 +41,10 @@ fn tensors_that_do_not_fit_are_named() {
         let (made, _) = linear(target, [128, 256], &weights(128 * 256, 1));
         for (info, _) in &made.tensors {
             for drop in [false, true] {
-                // Nothing but g_idx can be done without.
-                if drop && info.name == "P.g_idx" {
+                // Nothing but g_idx can be done without; and blocks may be cut, so that a row less is sound.
+                let sound =
+                    if drop { info.name == "P.g_idx" } else { (target.name, &*info.name) == ("fp8-block", "P.weight") };
+                if sound {
                     continue;
                 }
                 let (kind, message) = refused(target.name, |made| {
