@@ -6,7 +6,7 @@ use planish_formats::{Dtype, Source, Storage, View};
 use planish_kernels::{Isa, block};
 
 use super::{Error, Result};
-use crate::model::{Gather, paired_row, unpaired_row};
+use crate::model::Gather;
 
 /// Buffers that one thread reuses from band to band.
 #[derive(Default)]
@@ -34,8 +34,16 @@ enum Parts<'a> {
     Run { view: View<'a>, from: usize },
     /// Equal tensors one after the other.
     Stack(Vec<View<'a>>),
-    /// The rows of each head in another order: row `i` is row `from(i, head_dim)`.
-    Heads { view: View<'a>, head_dim: usize, from: fn(usize, usize) -> usize },
+    /// Rows in another order, or some of them only: row `i` of `rows` is the row that [`Gather::source_row`] says.
+    Moved { view: View<'a>, gather: &'a Gather, rows: usize },
+    /// So many rows of each tensor in turn.
+    Woven(Vec<(View<'a>, usize)>),
+    /// One tensor with a number added to each element.
+    Shifted { view: View<'a>, by: f32 },
+    /// Matrices stored `[in, step * out]`, `out` rows of each.
+    Columns { view: View<'a>, step: usize, first: usize, out: usize },
+    /// Every `step`-th element from `first` on.
+    Every { view: View<'a>, step: usize, first: usize },
     /// The tensor is stored `[in, out]`.
     Transposed { view: View<'a> },
     /// Not in the checkpoint at all.
@@ -66,23 +74,53 @@ impl<'a> Weight<'a> {
                 weight.piece_rows = rows / views.len().max(1);
                 Parts::Stack(views)
             }
-            Gather::Paired { name, heads } | Gather::Unpaired { name, heads } => {
-                if shape.len() == 1 {
-                    // A bias: its elements move as a matrix's rows do.
-                    (weight.rows, weight.cols, weight.piece_rows) = (cols, 1, cols);
+            Gather::Paired { name, .. }
+            | Gather::Unpaired { name, .. }
+            | Gather::Picked { name, .. }
+            | Gather::Ungrouped { name, .. }
+            | Gather::Grouped { name, .. } => {
+                weight.turn_bias(shape);
+                Parts::Moved { view: source.require(name)?, gather, rows: weight.rows }
+            }
+            Gather::Woven(parts) => {
+                weight.turn_bias(shape);
+                let parts = parts.iter().map(|(name, rows)| Ok((source.require(name)?, *rows)));
+                Parts::Woven(parts.collect::<Result<Vec<_>>>()?)
+            }
+            Gather::Shifted { name, by } => Parts::Shifted { view: source.require(name)?, by: *by },
+            Gather::Columns { name, step, first } => {
+                let view = source.require(name)?;
+                if let Storage::Blocks(ty) = view.info.storage {
+                    return Err(Error::NotWeights { tensor: name.clone(), found: ty.name() });
                 }
-                let from = if matches!(gather, Gather::Paired { .. }) { paired_row } else { unpaired_row };
-                Parts::Heads { view: source.require(name)?, head_dim: weight.rows / heads.max(&1), from }
+                let out = shape.iter().rev().nth(1).copied().unwrap_or(1);
+                Parts::Columns { view, step: *step, first: *first, out }
+            }
+            Gather::Every { name, step, first } => {
+                Parts::Every { view: source.require(name)?, step: *step, first: *first }
             }
             Gather::Computed(values) => Parts::Values(values),
         };
         Ok(weight)
     }
 
+    /// A bias: its elements move as a matrix's rows do.
+    fn turn_bias(&mut self, shape: &[usize]) {
+        if shape.len() == 1 {
+            (self.rows, self.cols, self.piece_rows) = (self.cols, 1, self.cols);
+        }
+    }
+
     /// How the elements are stored.
     pub fn storage(&self) -> Storage {
         match &self.parts {
-            Parts::Run { view, .. } | Parts::Heads { view, .. } | Parts::Transposed { view } => view.info.storage,
+            Parts::Run { view, .. }
+            | Parts::Moved { view, .. }
+            | Parts::Shifted { view, .. }
+            | Parts::Columns { view, .. }
+            | Parts::Every { view, .. }
+            | Parts::Transposed { view } => view.info.storage,
+            Parts::Woven(parts) => parts.first().map_or(Storage::Plain(Dtype::F32), |(view, _)| view.info.storage),
             Parts::Stack(views) => views.first().map_or(Storage::Plain(Dtype::F32), |view| view.info.storage),
             Parts::Values(_) => Storage::Plain(Dtype::F32),
         }
@@ -108,9 +146,56 @@ impl<'a> Weight<'a> {
                 let view = &views[rows.start / self.piece_rows];
                 decode(isa, view, self.cols, rows.start % self.piece_rows * self.cols, out)
             }
-            Parts::Heads { view, head_dim, from } => {
+            Parts::Moved { view, gather, rows: all } => {
                 for (row, out) in rows.zip(out.chunks_exact_mut(self.cols)) {
-                    decode(isa, view, self.cols, from(row, *head_dim) * self.cols, out)?;
+                    decode(isa, view, self.cols, gather.source_row(row, *all) * self.cols, out)?;
+                }
+                Ok(())
+            }
+            Parts::Woven(parts) => {
+                let per: usize = parts.iter().map(|(_, rows)| rows).sum::<usize>().max(1);
+                for (row, out) in rows.zip(out.chunks_exact_mut(self.cols)) {
+                    let mut at = row % per;
+                    for (view, taken) in parts {
+                        if at < *taken {
+                            decode(isa, view, self.cols, (row / per * taken + at) * self.cols, out)?;
+                            break;
+                        }
+                        at -= taken;
+                    }
+                }
+                Ok(())
+            }
+            Parts::Shifted { view, by } => {
+                decode(isa, view, self.cols, rows.start * self.cols, out)?;
+                out.iter_mut().for_each(|x| *x += by);
+                Ok(())
+            }
+            Parts::Columns { view, step, first, out: per } => {
+                // A row of the source holds one element of each row of its matrix here.
+                let width = per * step;
+                scratch.rows.resize(width, 0.0);
+                let mut row = rows.start;
+                while row < rows.end {
+                    let (matrix, column) = (row / per, row % per);
+                    let taken = (per - column).min(rows.end - row);
+                    for col in 0..self.cols {
+                        decode(isa, view, width, (matrix * self.cols + col) * width, &mut scratch.rows)?;
+                        for i in 0..taken {
+                            out[(row - rows.start + i) * self.cols + col] = scratch.rows[(column + i) * step + first];
+                        }
+                    }
+                    row += taken;
+                }
+                Ok(())
+            }
+            Parts::Every { view, step, first } => {
+                scratch.rows.resize(self.cols * step, 0.0);
+                for (row, out) in rows.zip(out.chunks_exact_mut(self.cols)) {
+                    decode(isa, view, self.cols * step, row * self.cols * step, &mut scratch.rows)?;
+                    for (i, out) in out.iter_mut().enumerate() {
+                        *out = scratch.rows[i * step + first];
+                    }
                 }
                 Ok(())
             }

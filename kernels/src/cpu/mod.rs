@@ -17,19 +17,21 @@ mod head;
 mod matmul;
 mod norm;
 mod rope;
+mod route;
 mod squares;
 #[cfg(test)]
 mod testing;
 
 pub use act::{Activation, activate};
 pub use attend::{Attention, attend};
-pub use combine::{add, multiply};
+pub use combine::{add, affine, clamp, multiply, multiply_columns, multiply_rows, softcap};
 pub use embed::embed;
 pub use gram::gram;
 pub use head::{Drift, Likelihood};
 pub use matmul::{Precision, Weight, matmul};
 pub use norm::{layer_norm, rms_norm};
 pub use rope::{Rotation, Turns, rope};
+pub use route::{Routing, Scoring, mix, route};
 pub use squares::sum_squares;
 
 /// Writes a function whose body is compiled once for each instruction set, with the same arithmetic in each: the

@@ -18,6 +18,10 @@ pub(super) enum Loaded<'a> {
     Weight(Matrix<'a>, Option<Vec<f32>>),
     /// The same of a product, and how the checkpoint stores the weight.
     Linear(Matrix<'a>, Option<Vec<f32>>, Storage),
+    /// Matrices of which each is read when a token goes to its expert, and a bias for each.
+    Experts(Weight<'a>, Option<Vec<f32>>),
+    /// A vector beside an op that multiplies nothing.
+    Vector(Option<Vec<f32>>),
 }
 
 /// A weight's elements.
@@ -56,13 +60,23 @@ impl<'a> Loaded<'a> {
             Op::Norm { w, bias, .. } => {
                 Loaded::Weight(Matrix::F32(decoded(isa, source, w)?), vector(isa, source, bias.as_ref())?)
             }
+            Op::Experts { w, bias, .. } => {
+                let weight = Weight::new(source, &w.from, &w.shape)?;
+                Loaded::Experts(weight, vector(isa, source, bias.as_ref())?)
+            }
+            Op::Attend { scores, .. } => Loaded::Vector(vector(isa, source, scores.sinks.as_ref())?),
+            Op::Route { bias, .. } => Loaded::Vector(vector(isa, source, bias.as_ref())?),
             Op::Carried(_)
             | Op::Rope { .. }
             | Op::Slice { .. }
-            | Op::Attend { .. }
+            | Op::Join { .. }
             | Op::Add(..)
             | Op::Mul(..)
-            | Op::Act(..) => Loaded::None,
+            | Op::Act(..)
+            | Op::Affine { .. }
+            | Op::Clamp { .. }
+            | Op::Softcap { .. }
+            | Op::Mix { .. } => Loaded::None,
         })
     }
 }
@@ -81,7 +95,9 @@ fn matrix<'a>(isa: Isa, source: &'a dyn Source, param: &'a Param) -> Result<Matr
 
 /// Rows that can be multiplied from the file as they are.
 pub(super) fn borrowed<'a>(weight: &Weight<'a>, rows: std::ops::Range<usize>) -> Option<&'a [u8]> {
-    let plain = weight.storage() == Storage::Plain(Dtype::BF16) && weight.piece_rows == weight.rows;
+    let piece = weight.piece_rows.max(1);
+    let whole = rows.start / piece == rows.end.saturating_sub(1) / piece;
+    let plain = weight.storage() == Storage::Plain(Dtype::BF16) && whole;
     plain.then(|| weight.bytes(rows)).flatten()
 }
 
