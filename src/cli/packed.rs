@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use planish::checkpoint::Checkpoint;
 use planish::dialect::{Stored, Target};
-use planish::plan::{Quantization, default_packed_folder};
+use planish::plan::{Becomes, Quantization, default_packed_folder};
 use planish::provenance::{self, Ingredients};
 use planish::run::{self, IntoFolder, Outcome, Pack};
 use planish_formats::Layout;
@@ -77,7 +77,14 @@ pub(crate) fn run(args: &Args, target: Target, out: &Out) -> anyhow::Result<Stat
         let destination = IntoFolder::new(pack.isa, &plan, sink);
         let (told, record) = rounding.run(&plan.checkpoint, &destination, threads, &cancel)?;
         (log, journal) = (Some(told), record);
-        anyhow::Ok(destination.written())
+        let written = destination.written();
+        let packed =
+            plan.tensors.iter().enumerate().filter(|(_, tensor)| matches!(tensor.becomes, Becomes::Packed { .. }));
+        let left = packed.filter(|(at, _)| !written.contains(at)).map(|(_, tensor)| tensor.name.as_str());
+        if let Some(warning) = rounding::unseen(left) {
+            out.warning(&warning);
+        }
+        anyhow::Ok(written)
     });
     bar.finish_and_clear();
     let outcome = outcome?;

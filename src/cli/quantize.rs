@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use planish::checkpoint::Checkpoint;
 use planish::imatrix::Imatrix;
-use planish::plan::{self, Importance, Job};
+use planish::plan::{self, Class, Importance, Job, Planned};
 use planish::provenance::{self, Ingredients};
 use planish::run::IntoGguf;
 use planish::verify::report::Verdict;
 use planish::{modelfile, run};
-use planish_formats::gguf;
+use planish_formats::{Storage, gguf};
 
 use super::exit::{Status, UsageError};
 use super::options::{Groups, Source, Types, Weighing, parse_size, recipe};
@@ -183,7 +183,13 @@ pub(crate) fn execute(
                 let destination = IntoGguf::new(run.isa, &job.tensors, sink);
                 let (told, record) = rounding.run(&job.checkpoint, &destination, threads, &cancel)?;
                 (log, journal) = (Some(told), record);
-                anyhow::Ok(destination.written())
+                let written = destination.written();
+                let left =
+                    job.tensors.iter().enumerate().filter(|(at, tensor)| !written.contains(at) && in_layer(tensor));
+                if let Some(warning) = rounding::unseen(left.map(|(_, tensor)| tensor.name.as_str())) {
+                    out.warning(&warning);
+                }
+                anyhow::Ok(written)
             })
         })
     };
@@ -214,6 +220,12 @@ pub(crate) fn execute(
     verify::complain(&report, out);
     out.complain(&format!("{}: not written, since it did not pass", output.display()), None);
     Ok(verify::status(&report))
+}
+
+/// Whether a tensor is one that gets quantized and neither embedding nor output, which no method looks at.
+fn in_layer(tensor: &Planned) -> bool {
+    let blocks = matches!(tensor.choice.ty.storage(), Storage::Blocks(_));
+    blocks && !matches!(Class::of(&tensor.name), Class::TokenEmbd | Class::Output)
 }
 
 fn write_modelfile(job: &Job, files: &[PathBuf]) -> anyhow::Result<PathBuf> {

@@ -132,6 +132,14 @@ impl Keeping {
     }
 }
 
+/// What to say of quantized weights that no layer's program reads: they are rounded to nearest.
+pub(crate) fn unseen<'a>(names: impl Iterator<Item = &'a str>) -> Option<String> {
+    let mut names = names.peekable();
+    let first = (*names.peek()?).to_owned();
+    let count = names.count();
+    Some(format!("{count} weights are not seen by the method and are rounded to nearest, {first} first"))
+}
+
 /// How it went, for people.
 pub(crate) fn text(log: &Log) -> String {
     let share = |share: f64| format!("{:.3} %", share * 100.0);

@@ -51,11 +51,17 @@ fn width(op: &Op, made: &[usize], carried: impl Fn(Carry) -> Option<usize>) -> R
             vector(bias.as_ref(), out)?;
             Ok(out)
         }
-        Op::Norm { x, w, bias, .. } => {
-            let [width] = w.shape[..] else { return Err(format!("{} is not a vector: {:?}", w.name, w.shape)) };
-            vector(bias.as_ref(), width)?;
-            pieces(&w.name, at(*x)?, width)
-        }
+        Op::Norm { x, w, bias, .. } => match w.shape[..] {
+            [width] => {
+                vector(bias.as_ref(), width)?;
+                pieces(&w.name, at(*x)?, width)
+            }
+            [count, width] => {
+                fits(&w.name, at(*x)?, count.checked_mul(width).ok_or("a norm too wide")?)?;
+                Ok(at(*x)?)
+            }
+            _ => Err(format!("{} is not a vector: {:?}", w.name, w.shape)),
+        },
         Op::Rope { x, dim, table, .. } => {
             if table.inverse.len() > dim / 2 {
                 return Err(format!("a rope turns {} elements of heads of {dim}", 2 * table.inverse.len()));
@@ -69,7 +75,13 @@ fn width(op: &Op, made: &[usize], carried: impl Fn(Carry) -> Option<usize>) -> R
             }
             Ok(x / per * (to - from))
         }
-        Op::Attend { q, k, v, heads, .. } => {
+        Op::Join { a, b, heads, shared } => {
+            let (a, b) = (pieces("a join", at(*a)?, *heads)?, at(*b)?);
+            let b =
+                if *shared { b.checked_mul(*heads).ok_or("pieces too wide")? } else { pieces("a join", b, *heads)? };
+            Ok(a + b)
+        }
+        Op::Attend { q, k, v, heads, scores, .. } => {
             if heads.kv == 0 || heads.q % heads.kv != 0 {
                 return Err(format!("{} query heads share {} key heads", heads.q, heads.kv));
             }
@@ -77,14 +89,57 @@ fn width(op: &Op, made: &[usize], carried: impl Fn(Carry) -> Option<usize>) -> R
             fits("queries", at(*q)?, of(heads.q, heads.dim)?)?;
             fits("keys", at(*k)?, of(heads.kv, heads.dim)?)?;
             fits("values", at(*v)?, of(heads.kv, heads.v_dim)?)?;
+            vector(scores.sinks.as_ref(), heads.q)?;
+            if let Some(slopes) = &scores.slopes {
+                fits("slopes", slopes.len(), heads.q)?;
+            }
             Ok(of(heads.q, heads.v_dim)?)
         }
-        Op::Add(a, b) | Op::Mul(a, b) => {
+        Op::Add(a, b) => {
             let (a, b) = (at(*a)?, at(*b)?);
             fits("the second operand", b, a)?;
             Ok(a)
         }
-        Op::Act(_, x) => at(*x),
+        Op::Mul(a, b) => {
+            let (a, b) = (at(*a)?, at(*b)?);
+            if a != 1 {
+                fits("the second operand", b, a)?;
+            }
+            Ok(b)
+        }
+        Op::Act(_, x) | Op::Affine { x, .. } | Op::Clamp { x, .. } | Op::Softcap { x, .. } => at(*x),
+        Op::Route { x, bias, how } => {
+            let experts = at(*x)?;
+            vector(bias.as_ref(), experts)?;
+            if how.top == 0 || how.top > experts {
+                return Err(format!("a token goes to {} of {experts} experts", how.top));
+            }
+            let grouped = how.groups > 0 && experts.is_multiple_of(how.groups) && (1..=2).contains(&how.group_best);
+            let open = how.top_groups.min(how.groups).saturating_mul(experts / how.groups.max(1));
+            if !grouped || experts / how.groups < how.group_best || open < how.top {
+                return Err(format!(
+                    "{} of {} groups do not make {} of {experts} experts",
+                    how.top_groups, how.groups, how.top
+                ));
+            }
+            Ok(2 * how.top)
+        }
+        Op::Experts { x, route, w, bias } => {
+            let [count, out, inp] = w.shape[..] else { return Err(format!("{} is no stack: {:?}", w.name, w.shape)) };
+            let top = slots(at(*route)?)?;
+            let x = at(*x)?;
+            if x != inp {
+                fits(&w.name, x, inp.checked_mul(top).ok_or("slots too wide")?)?;
+            }
+            if let Some(bias) = bias.as_ref().filter(|bias| bias.shape[..] != [count, out]) {
+                return Err(format!("{}: {:?}, needs [{count}, {out}]", bias.name, bias.shape));
+            }
+            out.checked_mul(top).ok_or_else(|| "slots too wide".to_owned())
+        }
+        Op::Mix { x, route } => {
+            let top = slots(at(*route)?)?;
+            Ok(pieces("a mix", at(*x)?, top)? / top)
+        }
     }
 }
 
@@ -98,9 +153,15 @@ fn pieces(what: &str, width: usize, piece: usize) -> Result<usize, String> {
     if whole { Ok(width) } else { Err(format!("{what}: given width {width}, needs a multiple of {piece}")) }
 }
 
+/// Experts that a token goes to, of the width of a route.
+fn slots(route: usize) -> Result<usize, String> {
+    Ok(pieces("a route", route, 2)?.max(2) / 2)
+}
+
 fn matrix(p: &Param) -> Result<(usize, usize), String> {
     match p.shape[..] {
         [out, inp] => Ok((out, inp)),
+        [count, out, inp] => Ok((count.checked_mul(out).ok_or("too many rows")?, inp)),
         _ => Err(format!("{} is not a matrix: {:?}", p.name, p.shape)),
     }
 }

@@ -1,6 +1,6 @@
 //! What config.json says of a decoder, read once and checked.
 
-use super::{Activation, ConfigReader, Error, Mask, Result, Rope};
+use super::{Activation, ConfigReader, Error, Mask, Result, Rope, Routing, Scaling};
 
 /// The most layers a program is written for.
 const MAX_LAYERS: usize = 10_000;
@@ -16,6 +16,45 @@ pub struct Biases {
     pub out: bool,
     /// The feed-forward part.
     pub ffn: bool,
+    /// Layer norms.
+    pub norm: bool,
+}
+
+/// What a configuration multiplies by, beside weights.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Scales {
+    /// The embedding.
+    pub embedding: f64,
+    /// What attention and the feed-forward part add to the residual stream.
+    pub residual: f64,
+    /// Scores of attention, if not `1 / sqrt(head_dim)`.
+    pub attention: Option<f64>,
+    /// Logits.
+    pub logits: f64,
+}
+
+/// What values are kept softly below.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Caps {
+    /// Scores of attention.
+    pub attention: Option<f64>,
+    /// Logits.
+    pub logits: Option<f64>,
+}
+
+/// The experts that the feed-forward part of some layers is divided into.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Experts {
+    /// How many.
+    pub count: usize,
+    /// Width of each.
+    pub ffn: usize,
+    /// How tokens are given to them.
+    pub routing: Routing,
+    /// Width of the expert that every token goes to, if there is one.
+    pub shared: Option<usize>,
+    /// Whether each layer has them; `layers` of them.
+    pub sparse: Vec<bool>,
 }
 
 /// What makes logits of the last hidden state.
@@ -64,15 +103,82 @@ pub struct Config {
     pub qk_norm: bool,
     /// What makes logits.
     pub head: Head,
+    /// Elements of a head that the rope turns.
+    pub rotary: usize,
+    /// The rope of layers that have a window, if it is another.
+    pub local_rope: Option<Rope>,
+    /// The steepest slope of ALiBi is `2^(-max / heads)` and its like: see [`slopes`]. None without.
+    pub alibi: Option<f64>,
+    /// Whether attention and the feed-forward part read the same value and are added together.
+    pub parallel: bool,
+    /// What it multiplies by, beside weights.
+    pub scales: Scales,
+    /// What values are kept softly below.
+    pub caps: Caps,
+    /// The experts, if there are any.
+    pub experts: Option<Experts>,
+}
+
+/// What most configurations say nothing of: a start for `..Config::usual()`. All sizes are 0.
+impl Config {
+    pub(super) fn usual() -> Config {
+        Config {
+            vocab: 0,
+            context: 0,
+            hidden: 0,
+            layers: 0,
+            heads: 0,
+            kv_heads: 0,
+            head_dim: 0,
+            own_head_dim: false,
+            ffn: 0,
+            act: Activation::Silu,
+            eps: 1e-5,
+            rope: None,
+            windows: vec![],
+            bias: Biases::default(),
+            qk_norm: false,
+            head: Head::Own,
+            rotary: 0,
+            local_rope: None,
+            alibi: None,
+            parallel: false,
+            scales: Scales { embedding: 1.0, residual: 1.0, attention: None, logits: 1.0 },
+            caps: Caps::default(),
+            experts: None,
+        }
+    }
 }
 
 impl Config {
     /// Reads the keys that Llama and its descendants share; the caller sets what is its own.
     pub(super) fn read(r: &mut ConfigReader) -> Result<Config> {
+        let eps = r.positive("rms_norm_eps")?;
+        let config = Config { eps, act: activation(r, "hidden_act", Activation::Silu)?, ..Config::sizes(r)? };
+        if config.rotary != config.head_dim {
+            return Err(r.bad("partial_rotary_factor", "1: this architecture turns whole heads"));
+        }
+        Ok(config)
+    }
+
+    /// The part of [`Config::read`] that is sizes, rope and head. A rope may turn a part of each head.
+    pub(super) fn sizes(r: &mut ConfigReader) -> Result<Config> {
+        let context = r.size("max_position_embeddings")?;
+        let (rope, share) = Rope::read(r, context)?;
+        Config::sizes_of(r, rope, share)
+    }
+
+    /// [`Config::sizes`] with a rope that was read before.
+    pub(super) fn sizes_with(r: &mut ConfigReader, rope: Rope) -> Result<Config> {
+        Config::sizes_of(r, rope, None)
+    }
+
+    fn sizes_of(r: &mut ConfigReader, rope: Rope, share: Option<f64>) -> Result<Config> {
         let layers = layers(r, "num_hidden_layers")?;
         let (hidden, heads) = (r.size("hidden_size")?, r.size("num_attention_heads")?);
         let own_head_dim = r.optional_size("head_dim")?;
         let context = r.size("max_position_embeddings")?;
+        let head_dim = own_head_dim.unwrap_or(hidden / heads);
         let config = Config {
             vocab: r.size("vocab_size")?,
             context,
@@ -80,24 +186,30 @@ impl Config {
             layers,
             heads,
             kv_heads: r.optional_size("num_key_value_heads")?.unwrap_or(heads),
-            head_dim: own_head_dim.unwrap_or(hidden / heads),
+            head_dim,
             own_head_dim: own_head_dim.is_some(),
             ffn: r.size("intermediate_size")?,
-            act: activation(r, "hidden_act", Activation::Silu)?,
-            eps: r.positive("rms_norm_eps")?,
-            rope: Some(Rope::read(r, context)?),
+            rope: Some(rope),
+            rotary: share.map_or(head_dim, |share| (head_dim as f64 * share) as usize),
             windows: vec![None; layers],
-            bias: Biases::default(),
-            qk_norm: false,
             head: head(r, false)?,
+            ..Config::usual()
         };
         if own_head_dim.is_none() && hidden % heads != 0 {
             return Err(r.bad("hidden_size", format!("a multiple of num_attention_heads = {heads}")));
+        }
+        if let Some(Rope { scaling: Scaling::Long { short, long, .. }, .. }) = &config.rope
+            && [short, long].iter().any(|list| list.len() != config.rotary / 2)
+        {
+            return Err(r.bad("rope_scaling", format!("lists of {} factors", config.rotary / 2)));
         }
         if heads % config.kv_heads != 0 {
             return Err(r.bad("num_key_value_heads", format!("a divisor of num_attention_heads = {heads}")));
         }
         let turns = config.head_dim.is_multiple_of(2) && config.head_dim <= MAX_HEAD;
+        if config.rotary == 0 || config.rotary % 2 != 0 || config.rotary > config.head_dim {
+            return Err(r.bad("partial_rotary_factor", format!("a share that makes an even number of {head_dim}")));
+        }
         if !turns {
             let key = if own_head_dim.is_some() { "head_dim" } else { "hidden_size" };
             return Err(r.bad(key, format!("a size that makes heads of an even width up to {MAX_HEAD}")));
@@ -108,6 +220,11 @@ impl Config {
     /// What a token of layer `layer` sees.
     pub fn mask(&self, layer: usize) -> Mask {
         self.windows.get(layer).copied().flatten().map_or(Mask::Causal, Mask::Window)
+    }
+
+    /// Whether layer `layer` has experts.
+    pub fn sparse(&self, layer: usize) -> Option<&Experts> {
+        self.experts.as_ref().filter(|experts| experts.sparse.get(layer) == Some(&true))
     }
 }
 
@@ -144,8 +261,10 @@ pub(super) fn head(r: &mut ConfigReader, tied: bool) -> Result<Head> {
 /// Qwen's sliding windows: none unless `use_sliding_window`; then the layers that `layer_types` names, or all from
 /// `max_window_layers` on.
 pub(super) fn layer_windows(r: &mut ConfigReader, layers: usize) -> Result<Vec<Option<usize>>> {
-    let size = r.optional_size("sliding_window")?.unwrap_or(4096);
     let slides = r.flag("use_sliding_window", false)?;
+    // Zero is what some write for none.
+    let none = !slides && r.get("sliding_window").and_then(serde_json::Value::as_u64) == Some(0);
+    let size = if none { 0 } else { r.optional_size("sliding_window")?.unwrap_or(4096) };
     // Zero is a meaningful value here: all layers slide.
     let first = match r.get("max_window_layers") {
         None => 28,
@@ -161,6 +280,28 @@ pub(super) fn layer_windows(r: &mut ConfigReader, layers: usize) -> Result<Vec<O
         "full_attention" => Ok(None),
         "sliding_attention" if slides => Ok(Some(size)),
         "sliding_attention" => Err(r.bad("use_sliding_window", "true, as layer_types has sliding_attention")),
+        _ => Err(r.bad("layer_types", "full_attention or sliding_attention")),
+    };
+    types.iter().map(window).collect()
+}
+
+/// The windows that `layer_types` names, of one size; without such a list those that `usual` says.
+pub(super) fn typed_windows(
+    r: &mut ConfigReader,
+    layers: usize,
+    size: Option<usize>,
+    usual: impl Fn(usize) -> bool,
+) -> Result<Vec<Option<usize>>> {
+    let Some(types) = r.texts("layer_types")? else {
+        return Ok((0..layers).map(|i| size.filter(|_| usual(i))).collect());
+    };
+    if types.len() != layers {
+        return Err(r.bad("layer_types", format!("one entry for each of the {layers} layers")));
+    }
+    let window = |kind: &&str| match (*kind, size) {
+        ("full_attention", _) => Ok(None),
+        ("sliding_attention", Some(size)) => Ok(Some(size)),
+        ("sliding_attention", None) => Err(r.bad("sliding_window", "a size, as layer_types has sliding_attention")),
         _ => Err(r.bad("layer_types", "full_attention or sliding_attention")),
     };
     types.iter().map(window).collect()

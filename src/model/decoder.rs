@@ -1,24 +1,128 @@
-//! The pre-norm decoder with gated feed-forward that Llama brought and most followed.
+//! Decoders of one pattern: norms around attention and around a feed-forward part, each added to the residual stream.
+//!
+//! What a family's checkpoints call the parts, and where it departs from Llama, is its [`Style`]; what a configuration
+//! says is its [`Config`].
+
+mod attention;
+mod ffn;
 
 use std::sync::Arc;
 
 use super::{
-    Carry, Config, Frequencies, Gather, Head, Heads, Index, Layer, Model, Objective, Op, Param, Role, Scribe, Stack,
-    Value,
+    Carry, Config, Frequencies, Gather, Has, Head, Index, Layer, Model, NormKind, Objective, Op, Param, Role, Scribe,
+    Stack, Turn, Value,
 };
+pub(super) use attention::{QkNorm, Qkv};
+pub(super) use ffn::{ExpertNames, Ffn};
 
-/// Whether GGUF has the rows of query and key in pairs, as Meta's own checkpoints do.
+/// How a family departs from Llama, and what it calls the parts.
+pub(super) struct Style {
+    /// Whether GGUF has the rows of query and key in pairs, as Meta's own checkpoints do, where transformers' are not.
+    pub pairs: bool,
+    /// Which elements its ropes turn together in transformers.
+    pub turn: Turn,
+    /// Its norms.
+    pub norm: Norm,
+    /// The embedding.
+    pub embed: &'static str,
+    /// A norm of it.
+    pub embed_norm: Option<&'static str>,
+    /// What stands before a layer's number.
+    pub block: &'static str,
+    /// The norm before the head.
+    pub end: &'static str,
+    /// The head, if not tied: the whole name.
+    pub head: &'static str,
+    /// The norm before attention.
+    pub attn_norm: Option<&'static str>,
+    /// What those two norms before the parts are in GGUF.
+    pub norm_roles: [Role; 2],
+    /// The norm of what attention adds.
+    pub attn_post: Option<&'static str>,
+    /// The norm before the feed-forward part; in a parallel block without one both read the norm before attention.
+    pub ffn_norm: Option<&'static str>,
+    /// The norm of what the feed-forward part adds.
+    pub ffn_post: Option<&'static str>,
+    /// Query, key and value.
+    pub qkv: Qkv,
+    /// Norms of queries and keys, where the configuration has them.
+    pub qk_norm: QkNorm,
+    /// Scores without a value.
+    pub sinks: Option<&'static str>,
+    /// The output of attention.
+    pub out: &'static str,
+    /// The feed-forward part.
+    pub ffn: Ffn,
+    /// Experts, where the configuration has them.
+    pub experts: ExpertNames,
+}
+
+/// A family's norms.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Rows {
-    Halves,
-    Pairs,
+pub(super) enum Norm {
+    Rms,
+    /// The checkpoint has gains as their distance from 1.
+    RmsFromOne,
+    /// Its bias as the configuration says.
+    Layer,
+}
+
+impl Style {
+    /// Llama itself, but with rows as they are.
+    pub(super) const LLAMA: Style = Style {
+        pairs: false,
+        turn: Turn::Halves,
+        norm: Norm::Rms,
+        embed: "embed_tokens",
+        embed_norm: None,
+        block: "layers",
+        end: "norm",
+        head: "lm_head",
+        attn_norm: Some("input_layernorm"),
+        norm_roles: [Role::AttnNorm, Role::FfnNorm],
+        attn_post: None,
+        ffn_norm: Some("post_attention_layernorm"),
+        ffn_post: None,
+        qkv: Qkv::Split(["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"]),
+        qk_norm: QkNorm::Heads(["self_attn.q_norm", "self_attn.k_norm"]),
+        sinks: None,
+        out: "self_attn.o_proj",
+        ffn: Ffn::Gated(["mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"]),
+        experts: ExpertNames::QWEN,
+    };
+
+    /// A norm of rows, or of pieces, of `width`.
+    fn norm(&self, s: &mut Scribe, c: &Config, x: Value, role: Role, name: &str, width: usize) -> Value {
+        let mut w = s.weight(role, name, &[width]);
+        let (kind, bias) = match self.norm {
+            Norm::Rms | Norm::RmsFromOne => (NormKind::Rms, None),
+            Norm::Layer => (NormKind::Layer, c.bias.norm.then(|| s.bias(role, name, width))),
+        };
+        if let (Norm::RmsFromOne, Gather::Whole(name)) = (self.norm, &w.from) {
+            w.from = Gather::Shifted { name: name.clone(), by: 1.0 };
+        }
+        s.op(Op::Norm { kind, x, w, bias, eps: c.eps as f32 })
+    }
+
+    /// Such a norm of the residual stream, or nothing.
+    fn maybe(&self, s: &mut Scribe, c: &Config, x: Value, role: Role, name: Option<&str>) -> Value {
+        name.map_or(x, |name| self.norm(s, c, x, role, name, c.hidden))
+    }
+}
+
+/// The ropes of a model.
+struct Ropes {
+    usual: Option<Arc<Frequencies>>,
+    /// Of layers with a window.
+    local: Option<Arc<Frequencies>>,
 }
 
 /// Embedding, `layers` layers, final norm and head, over tensors under `root`.
-pub(super) fn decoder(c: &Config, root: &str, rows: Rows) -> Model {
-    let table = c.rope.as_ref().map(|rope| Arc::new(rope.frequencies(c.head_dim)));
-    let blocks = (0..c.layers).map(|i| block(c, root, rows, table.as_ref(), i));
-    let layers = std::iter::once(embedding(c, root)).chain(blocks).chain([head(c, root)]).collect();
+pub(super) fn decoder(c: &Config, root: &str, has: Has<'_>, style: &Style) -> Model {
+    let table = |rope: &super::Rope| Arc::new(rope.frequencies(c.rotary));
+    let ropes = Ropes { usual: c.rope.as_ref().map(table), local: c.local_rope.as_ref().map(table) };
+    let blocks = (0..c.layers).map(|i| block(c, root, has, style, &ropes, i));
+    let layers = std::iter::once(embedding(c, root, style)).chain(blocks).chain([head(c, root, style)]).collect();
     Model { stacks: vec![Stack { name: "decoder", layers }], objective: objective(c), tables: tables(c) }
 }
 
@@ -30,86 +134,72 @@ pub(super) fn objective(c: &Config) -> Objective {
 }
 
 fn tables(c: &Config) -> Vec<Param> {
-    let divisors = c.rope.as_ref().and_then(|rope| rope.divisors(c.head_dim));
-    let param = |values: Vec<f32>| Param {
-        name: format!("{}.weight", Role::RopeFreqs.gguf()),
-        role: Role::RopeFreqs,
+    let tables = c.rope.as_ref().map(|rope| rope.tables(c.rotary)).unwrap_or_default();
+    let param = |(role, values): (Role, Vec<f32>)| Param {
+        name: format!("{}.weight", role.gguf()),
+        role,
         shape: vec![values.len()],
         from: Gather::Computed(values.into()),
         pairs: None,
     };
-    divisors.map(param).into_iter().collect()
+    tables.into_iter().map(param).collect()
 }
 
-fn embedding(c: &Config, root: &str) -> Layer {
+fn embedding(c: &Config, root: &str, style: &Style) -> Layer {
     Scribe::layer(root, None, |s| {
-        let x = s.embed(Role::TokenEmbd, "embed_tokens", [c.vocab, c.hidden], Index::Token);
+        let x = s.embed(Role::TokenEmbd, style.embed, [c.vocab, c.hidden], Index::Token);
+        let x = style.maybe(s, c, x, Role::TokenEmbdNorm, style.embed_norm);
+        let x = s.scaled(x, c.scales.embedding);
         s.leave(Carry::Hidden, x);
     })
 }
 
-fn block(c: &Config, root: &str, rows: Rows, table: Option<&Arc<Frequencies>>, i: usize) -> Layer {
-    Scribe::layer(format!("{root}layers.{i}."), Some(i), |s| {
+fn block(c: &Config, root: &str, has: Has<'_>, style: &Style, ropes: &Ropes, i: usize) -> Layer {
+    Scribe::layer(format!("{root}{}.{i}.", style.block), Some(i), |s| {
         let x = s.carried(Carry::Hidden);
-        let n = s.rms(x, Role::AttnNorm, "input_layernorm", c.hidden, c.eps);
-        let a = attention(s, c, rows, table, i, n);
-        let h = s.add(x, a);
-        let n = s.rms(h, Role::FfnNorm, "post_attention_layernorm", c.hidden, c.eps);
-        let f = gated(s, c, n);
+        let n = style.maybe(s, c, x, style.norm_roles[0], style.attn_norm);
+        let a = style.attention(s, c, ropes, i, n);
+        let a = style.maybe(s, c, a, Role::AttnPostNorm, style.attn_post);
+        let a = s.scaled(a, c.scales.residual);
+        let (h, n) = if c.parallel {
+            (x, if style.ffn_norm.is_some() { x } else { n })
+        } else {
+            let h = s.add(x, a);
+            (h, h)
+        };
+        let n = style.maybe(s, c, n, style.norm_roles[1], style.ffn_norm);
+        let f = style.feed_forward(s, c, has, i, n);
+        let f = style.maybe(s, c, f, Role::FfnPostNorm, style.ffn_post);
+        let f = s.scaled(f, c.scales.residual);
+        let f = if c.parallel { s.add(a, f) } else { f };
         let y = s.add(h, f);
         s.leave(Carry::Hidden, y);
     })
 }
 
-fn attention(s: &mut Scribe, c: &Config, rows: Rows, table: Option<&Arc<Frequencies>>, i: usize, n: Value) -> Value {
-    let (dim, bias) = (c.head_dim, c.bias.qkv);
-    let heads = Heads { q: c.heads, kv: c.kv_heads, dim, v_dim: dim };
-    let pairs = |heads| (rows == Rows::Pairs).then_some(heads);
-    let mut q = s.rotary(n, Role::AttnQ, "self_attn.q_proj", [heads.q * dim, c.hidden], bias, pairs(heads.q));
-    let mut k = s.rotary(n, Role::AttnK, "self_attn.k_proj", [heads.kv * dim, c.hidden], bias, pairs(heads.kv));
-    let v = s.linear(n, Role::AttnV, "self_attn.v_proj", [heads.kv * dim, c.hidden], bias);
-    if c.qk_norm {
-        q = s.rms(q, Role::AttnQNorm, "self_attn.q_norm", dim, c.eps);
-        k = s.rms(k, Role::AttnKNorm, "self_attn.k_norm", dim, c.eps);
-    }
-    if let Some(table) = table {
-        q = s.rope(q, dim, table);
-        k = s.rope(k, dim, table);
-    }
-    let scale = (dim as f32).sqrt().recip();
-    let a = s.op(Op::Attend { q, k, v, heads, mask: c.mask(i), scale });
-    s.linear(a, Role::AttnOut, "self_attn.o_proj", [c.hidden, heads.q * dim], c.bias.out)
-}
-
-/// `down(act(gate(x)) * up(x))`.
-fn gated(s: &mut Scribe, c: &Config, n: Value) -> Value {
-    let (wide, bias) = ([c.ffn, c.hidden], c.bias.ffn);
-    let gate = s.linear(n, Role::FfnGate, "mlp.gate_proj", wide, bias);
-    let up = s.linear(n, Role::FfnUp, "mlp.up_proj", wide, bias);
-    let gate = s.op(Op::Act(c.act, gate));
-    let both = s.op(Op::Mul(gate, up));
-    s.linear(both, Role::FfnDown, "mlp.down_proj", [c.hidden, c.ffn], bias)
-}
-
-fn head(c: &Config, root: &str) -> Layer {
+fn head(c: &Config, root: &str, style: &Style) -> Layer {
     Scribe::layer(root, None, |s| {
         let x = s.carried(Carry::Hidden);
-        let n = s.rms(x, Role::OutputNorm, "norm", c.hidden, c.eps);
-        logits(s, c, n, "embed_tokens");
+        let n = style.norm(s, c, x, Role::OutputNorm, style.end, c.hidden);
+        logits_of(s, c, n, style.embed, style.head);
     })
 }
 
 /// The end of a program: logits of the normed hidden state `n`, or itself if there is no head. A head of its own has
 /// no root before its name; a tied one is the embedding `tied` under the layer's.
 pub(super) fn logits(s: &mut Scribe, c: &Config, n: Value, tied: &str) {
+    logits_of(s, c, n, tied, "lm_head");
+}
+
+fn logits_of(s: &mut Scribe, c: &Config, n: Value, tied: &str, own: &str) {
     let shape = [c.vocab, c.hidden];
     let w = match c.head {
         Head::None => return s.leave(Carry::Hidden, n),
         Head::Tied => s.weight(Role::TokenEmbd, tied, &shape),
-        Head::Own => {
-            Param { from: Gather::Whole("lm_head.weight".to_owned()), ..s.weight(Role::Output, "lm_head", &shape) }
-        }
+        Head::Own => Param { from: Gather::Whole(format!("{own}.weight")), ..s.weight(Role::Output, own, &shape) },
     };
-    let y = s.op(Op::Linear { x: n, w, bias: None });
+    let x = s.scaled(n, c.scales.logits);
+    let y = s.op(Op::Linear { x, w, bias: None });
+    let y = c.caps.logits.map_or(y, |cap| s.op(Op::Softcap { x: y, cap: cap as f32 }));
     s.leave(Carry::Logits, y);
 }

@@ -23,7 +23,8 @@ pub struct Absorber<'a> {
     pub weight: &'a Param,
     /// So are the same elements of its bias.
     pub bias: Option<&'a Param>,
-    /// Which: all but where only a slice of what it makes becomes the value.
+    /// Which: all but where only a slice of what it makes becomes the value. Of a stack of experts those of all: the
+    /// rows of each expert have a scale of their own, which the same expert's columns in the weights get.
     pub rows: Range<usize>,
 }
 
@@ -44,7 +45,7 @@ fn absorber<'a>(layer: &'a Layer, v: Value, weights: &[&Param]) -> Option<Absorb
     let stays = layer.results.iter().all(|(_, result)| *result != v);
     // A tied head's columns are the embedding's too: scaling them would change what the first layer reads.
     let own = weights.iter().all(|w| w.role != Role::TokenEmbd);
-    (own && stays && layer.readers(v).all(scaled)).then(|| maker(layer, v, weights.first()?.shape.get(1).copied()?))?
+    (own && stays && layer.readers(v).all(scaled)).then(|| maker(layer, v, weights.first()?.shape.last().copied()?))?
 }
 
 /// Whether `op` is the slice `own` or one that shares no element with it.
@@ -60,6 +61,10 @@ fn maker(layer: &Layer, v: Value, width: usize) -> Option<Absorber<'_>> {
         Op::Norm { w, bias, .. } | Op::Linear { w, bias, .. } if whole(w) => {
             Some(Absorber { weight: w, bias: bias.as_ref(), rows: 0..width })
         }
+        Op::Experts { w, bias, .. } if w.shape.get(1) == Some(&width) => {
+            let rows = w.shape.first()?.checked_mul(width)?;
+            Some(Absorber { weight: w, bias: bias.as_ref(), rows: 0..rows })
+        }
         Op::Mul(_, scaled) if alone(*scaled) => maker(layer, *scaled, width),
         Op::Act(Activation::Relu, x) if alone(*x) => maker(layer, *x, width),
         Op::Attend { v, heads, .. } if heads.q == heads.kv && alone(*v) => maker(layer, *v, width),
@@ -69,6 +74,7 @@ fn maker(layer: &Layer, v: Value, width: usize) -> Option<Absorber<'_>> {
         }
         Op::Norm { .. }
         | Op::Linear { .. }
+        | Op::Experts { .. }
         | Op::Mul(..)
         | Op::Act(..)
         | Op::Attend { .. }
@@ -76,6 +82,12 @@ fn maker(layer: &Layer, v: Value, width: usize) -> Option<Absorber<'_>> {
         | Op::Carried(_)
         | Op::Embed { .. }
         | Op::Rope { .. }
+        | Op::Join { .. }
+        | Op::Affine { .. }
+        | Op::Clamp { .. }
+        | Op::Softcap { .. }
+        | Op::Route { .. }
+        | Op::Mix { .. }
         | Op::Add(..) => None,
     }
 }

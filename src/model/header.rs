@@ -199,9 +199,43 @@ impl<'a> Header<'a> {
         }
     }
 
+    /// Sets a key of an object of config.json, if the object is there.
+    pub(super) fn set_within(&mut self, object: &str, key: &str, value: impl Into<serde_json::Value>) {
+        if let Some(object) = self.config.get_mut(object).and_then(serde_json::Value::as_object_mut) {
+            object.insert(key.to_owned(), value.into());
+        }
+    }
+
+    /// `true` or `false`, if it is there.
+    pub(super) fn flag(&self, key: &str) -> Result<Option<bool>> {
+        match self.get(key) {
+            None => Ok(None),
+            Some(Value::Bool(flag)) => Ok(Some(*flag)),
+            Some(_) => Err(self.bad(key, "true or false")),
+        }
+    }
+
+    /// The share of each head that its rope turns.
+    pub(super) fn rotary(&mut self) -> Result<()> {
+        let Some(turned) = self.optional_size("rope.dimension_count")? else { return Ok(()) };
+        let (heads, key) = (self.size("attention.head_count")?, self.optional_size("attention.key_length")?);
+        let width = key.or(self.size("embedding_length")?.checked_div(heads)).unwrap_or(0);
+        if turned == 0 || turned > width {
+            return Err(self.bad("rope.dimension_count", "the width of a head at most"));
+        }
+        self.set("partial_rotary_factor", turned as f64 / width as f64);
+        Ok(())
+    }
+
     /// The keys of a decoder with RMS norms and a rope.
     pub(super) fn decoder(&mut self) -> Result<()> {
         self.set("hidden_act", "silu");
+        self.set("rms_norm_eps", self.number("attention.layer_norm_rms_epsilon")?);
+        self.shape()
+    }
+
+    /// The sizes of a decoder, and its rope.
+    pub(super) fn shape(&mut self) -> Result<()> {
         for (config, key) in [
             ("num_hidden_layers", "block_count"),
             ("max_position_embeddings", "context_length"),
@@ -213,7 +247,6 @@ impl<'a> Header<'a> {
         }
         let heads = self.size("attention.head_count")?;
         self.set("num_key_value_heads", self.optional_size("attention.head_count_kv")?.unwrap_or(heads));
-        self.set("rms_norm_eps", self.number("attention.layer_norm_rms_epsilon")?);
         let width = self.head_size(heads)?;
         super::rope_header::read(self, self.rope_freqs, width)
     }
@@ -228,10 +261,15 @@ impl<'a> Header<'a> {
         if self.optional_size("attention.value_length")?.is_some_and(|value| value != width) {
             return Err(self.bad("attention.value_length", "the width of a key"));
         }
-        if self.optional_size("rope.dimension_count")?.is_some_and(|turned| turned != width) {
-            return Err(self.bad("rope.dimension_count", "the width of a head"));
-        }
         Ok(width)
+    }
+
+    /// Experts, as Qwen's configurations say them.
+    pub(super) fn experts(&mut self, count: &str) -> Result<()> {
+        self.set(count, self.size("expert_count")?);
+        self.set("num_experts_per_tok", self.size("expert_used_count")?);
+        self.set("moe_intermediate_size", self.size("expert_feed_forward_length")?);
+        Ok(())
     }
 
     /// The sliding window; `None` if no layer has one.

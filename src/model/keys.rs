@@ -19,19 +19,35 @@ impl Keys<'_> {
         self.kv.set(format!("{}.{key}", self.architecture), value);
     }
 
-    /// The keys of a decoder with RMS norms and a rope.
-    pub(super) fn decoder(&mut self, c: &Config) {
+    /// The sizes that every decoder has.
+    pub(super) fn sizes(&mut self, c: &Config) {
         self.set("block_count", c.layers as u32);
         self.set("context_length", c.context as u32);
         self.set("embedding_length", c.hidden as u32);
         self.set("feed_forward_length", c.ffn as u32);
         self.set("attention.head_count", c.heads as u32);
         self.set("attention.head_count_kv", c.kv_heads as u32);
+    }
+
+    /// The keys of a decoder with RMS norms and a rope.
+    pub(super) fn decoder(&mut self, c: &Config) {
+        self.sizes(c);
         if let Some(rope) = &c.rope {
             rope.keys(self);
         }
         self.set("attention.layer_norm_rms_epsilon", c.eps as f32);
         self.windows(c);
+    }
+
+    /// How many experts there are, how many a token goes to, and how wide they are.
+    pub(super) fn experts(&mut self, c: &Config) {
+        let Some(experts) = &c.experts else { return };
+        self.set("expert_count", experts.count as u32);
+        self.set("expert_used_count", experts.routing.top as u32);
+        self.set("expert_feed_forward_length", experts.ffn as u32);
+        if let Some(shared) = experts.shared {
+            self.set("expert_shared_feed_forward_length", shared as u32);
+        }
     }
 
     /// The width of key and value heads.
@@ -41,7 +57,7 @@ impl Keys<'_> {
     }
 
     /// Sliding windows. llama.cpp's converter drops them; the keys keep a GGUF a whole description of its model.
-    fn windows(&mut self, c: &Config) {
+    pub(super) fn windows(&mut self, c: &Config) {
         let Some(size) = c.windows.iter().copied().flatten().next() else { return };
         self.set("attention.sliding_window", size as u32);
         if c.windows.iter().any(Option::is_none) {
@@ -59,6 +75,9 @@ pub fn gguf_keys(architecture: &Architecture, config: &Config) -> Result<Kv> {
     Ok(kv)
 }
 
+/// The architectures whose sliding windows llama.cpp computes.
+const WINDOWED: &[&str] = &["gemma2", "gemma3", "gpt-oss"];
+
 /// Where llama.cpp will compute something else than the checkpoint's authors meant, although it can run the model.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Caveat {
@@ -67,6 +86,8 @@ pub enum Caveat {
         /// Tokens of the smallest window.
         tokens: usize,
     },
+    /// It begins and ends YaRN's ramp at whole dimensions where the model does not.
+    YarnRamp,
     /// It does not grow the rope's base past the trained context.
     DynamicRope {
         /// Tokens of the trained context.
@@ -79,6 +100,12 @@ impl fmt::Display for Caveat {
         match self {
             Caveat::Window { tokens } => {
                 write!(f, "llama.cpp ignores this model's sliding window: texts above {tokens} tokens will differ")
+            }
+            Caveat::YarnRamp => {
+                write!(
+                    f,
+                    "llama.cpp rounds the ends of this model's YaRN ramp to whole dimensions: logits will differ a little"
+                )
             }
             Caveat::DynamicRope { tokens } => {
                 write!(f, "llama.cpp ignores dynamic rope scaling: texts above {tokens} tokens will differ")
@@ -94,7 +121,8 @@ impl Architecture {
         let gguf = self.gguf.as_ref().ok_or_else(|| refused("llama.cpp does not know the architecture"))?;
         (gguf.holds)(config).map_err(refused)?;
         if let Some(Rope { scaling: Scaling::Yarn { beta_fast, beta_slow, truncate, .. }, .. }) = &config.rope {
-            if !truncate {
+            // gpt-oss asks for it, and its authors' GGUFs go without.
+            if !truncate && gguf.name != "gpt-oss" {
                 return Err(refused("its YaRN ramp begins and ends at whole dimensions"));
             }
             // The keys exist, but the loaders of these architectures do not read them.
@@ -107,9 +135,14 @@ impl Architecture {
 
     /// Where a GGUF of this configuration will differ from the checkpoint.
     pub fn caveats(&self, config: &Config) -> Vec<Caveat> {
-        let window = config.windows.iter().copied().flatten().filter(|&w| w < config.context).min();
+        // Where a layer in so many has one, its graph has too.
+        let ignored = self.gguf.as_ref().is_some_and(|gguf| !WINDOWED.contains(&gguf.name));
+        let window = config.windows.iter().filter(|_| ignored).copied().flatten().filter(|&w| w < config.context).min();
         let dynamic = matches!(&config.rope, Some(Rope { scaling: Scaling::Dynamic { .. }, .. }));
         let mut caveats: Vec<Caveat> = window.map(|tokens| Caveat::Window { tokens }).into_iter().collect();
+        if matches!(&config.rope, Some(Rope { scaling: Scaling::Yarn { truncate: false, .. }, .. })) {
+            caveats.push(Caveat::YarnRamp);
+        }
         if dynamic {
             caveats.push(Caveat::DynamicRope { tokens: config.context });
         }

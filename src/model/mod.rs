@@ -12,9 +12,11 @@ mod check;
 mod config;
 mod decoder;
 mod error;
+mod gather;
 mod groups;
 mod header;
 mod keys;
+mod op;
 mod over_gguf;
 mod program;
 mod reader;
@@ -27,21 +29,23 @@ mod scribe;
 
 pub use arch::ARCHITECTURES;
 pub use check::widths;
-pub use config::{Biases, Config, Head};
+pub use config::{Biases, Caps, Config, Experts, Head, Scales};
 pub use error::{Error, Result};
+pub use gather::{Gather, paired_row, unpaired_row};
 pub use groups::{Absorber, Group, groups};
 pub use header::{Header, HeaderError, config_json, gguf_architecture};
 pub use keys::{Caveat, Keys, gguf_keys};
-pub use program::{
-    Activation, Carry, Gather, Heads, Index, Layer, Mask, Model, NormKind, Objective, Op, Param, Stack, Turn, Value,
-    paired_row, unpaired_row,
-};
+pub use op::{Activation, Heads, Mask, NormKind, Op, Routing, Scores, Scoring, Turn};
+pub use program::{Carry, Index, Layer, Logits, Model, Objective, Param, Stack, Value};
 pub use reader::{ConfigReader, Json};
 pub use release::{Tensor, release, runnable};
-pub use restore::restore;
+pub use restore::{released, restore};
 pub use role::Role;
 pub use rope::{Frequencies, Rope, Scaling};
 pub use scribe::Scribe;
+
+/// Whether the checkpoint has a tensor of this name: some save one model in several ways.
+pub type Has<'a> = &'a dyn Fn(&str) -> bool;
 
 /// One architecture: how to recognise it, read its configuration and write its program.
 pub struct Architecture {
@@ -58,7 +62,7 @@ pub struct Architecture {
     /// Reads the keys it knows. The caller refuses those that it left.
     pub read: fn(&mut ConfigReader) -> Result<Config>,
     /// Writes the program for tensors under this root.
-    pub write: fn(&Config, root: &str) -> Model,
+    pub write: fn(&Config, root: &str, has: Has<'_>) -> Model,
     /// What GGUF makes of it, if llama.cpp knows it.
     pub gguf: Option<Gguf>,
 }
@@ -87,7 +91,7 @@ impl Architecture {
     /// The program for a checkpoint whose tensors have these names; every width in it fits.
     pub fn program(&self, config: &Config, has: impl Fn(&str) -> bool) -> Result<Model> {
         let found = self.roots.iter().find(|root| has(&format!("{root}{}", self.embedding)));
-        let model = (self.write)(config, found.unwrap_or(&self.roots[0]));
+        let model = (self.write)(config, found.unwrap_or(&self.roots[0]), &has);
         check::check(&model)?;
         Ok(model)
     }

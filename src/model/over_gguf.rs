@@ -8,7 +8,7 @@ impl Model {
     pub fn over_gguf(mut self) -> Model {
         for layer in self.stacks.iter_mut().flat_map(|s| &mut s.layers) {
             turn_pairs(layer);
-            layer.ops.iter_mut().for_each(rename);
+            layer.ops.iter_mut().flat_map(Op::params_mut).for_each(whole);
         }
         self.tables.iter_mut().for_each(whole);
         self
@@ -31,23 +31,6 @@ fn turn_pairs(layer: &mut Layer) {
 /// Whether GGUF reorders the rows of the matrix that makes `x`.
 fn in_pairs(layer: &Layer, x: Value) -> bool {
     matches!(layer.maker(x), Some(Op::Linear { w, .. }) if w.pairs.is_some())
-}
-
-fn rename(op: &mut Op) {
-    match op {
-        Op::Embed { table, .. } => whole(table),
-        Op::Linear { w, bias, .. } | Op::Norm { w, bias, .. } => {
-            whole(w);
-            bias.iter_mut().for_each(whole);
-        }
-        Op::Carried(_)
-        | Op::Rope { .. }
-        | Op::Slice { .. }
-        | Op::Attend { .. }
-        | Op::Add(..)
-        | Op::Mul(..)
-        | Op::Act(..) => {}
-    }
 }
 
 fn whole(param: &mut Param) {

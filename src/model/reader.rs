@@ -30,6 +30,12 @@ const INERT: &[&str] = &[
     // training
     "attention_dropout",
     "attn_pdrop",
+    "classifier_dropout",
+    "embd_dropout",
+    "ffn_dropout",
+    "resid_dropout",
+    "residual_dropout",
+    "use_residual_dropout",
     "embd_pdrop",
     "embedding_dropout",
     "gradient_checkpointing",
@@ -44,7 +50,10 @@ const INERT: &[&str] = &[
     "output_attentions",
     "output_hidden_states",
     "pretraining_tp",
+    "output_router_logits",
     "reorder_and_upcast_attn",
+    "router_aux_loss_coef",
+    "router_jitter_noise",
     "return_dict",
     "torchscript",
     "use_cache",
@@ -206,6 +215,22 @@ impl<'a> ConfigReader<'a> {
         let Some(value) = self.get(key) else { return Ok(None) };
         let texts = value.as_array().and_then(|list| list.iter().map(Value::as_str).collect());
         texts.map(Some).ok_or_else(|| self.bad(key, "a list of strings"))
+    }
+
+    /// A list of whole numbers, if it is there.
+    pub fn sizes(&mut self, key: &str) -> Result<Option<Vec<usize>>> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        let size = |value: &Value| value.as_u64().and_then(|n| usize::try_from(n).ok());
+        let sizes = value.as_array().and_then(|list| list.iter().map(size).collect());
+        sizes.map(Some).ok_or_else(|| self.bad(key, "a list of whole numbers"))
+    }
+
+    /// A list of numbers, if it is there.
+    pub fn numbers(&mut self, key: &str) -> Result<Option<Vec<f64>>> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        let number = |value: &Value| value.as_f64().filter(|n| (*n as f32).is_finite());
+        let numbers = value.as_array().and_then(|list| list.iter().map(number).collect());
+        numbers.map(Some).ok_or_else(|| self.bad(key, "a list of numbers"))
     }
 
     /// A nested object, if it is there and not empty. It has its own record: [`ConfigReader::finish`] it too.

@@ -60,7 +60,7 @@ fn tensor(block: Option<usize>, p: &Param) -> Tensor {
         block,
         gather: p.in_gguf(),
         shape: p.shape.clone(),
-        keep_f32: p.shape.len() <= 1 || p.role.keeps_f32(),
+        keep_f32: p.shape.len() <= 1 || p.role.keeps_f32() || !p.name.ends_with(".weight"),
     }
 }
 
@@ -91,13 +91,20 @@ fn fits(gather: &Gather, found: &[usize], expected: &[usize]) -> bool {
         | Gather::Stacked(_)
         | Gather::Paired { .. }
         | Gather::Unpaired { .. }
+        | Gather::Picked { .. }
+        | Gather::Woven(_)
+        | Gather::Ungrouped { .. }
+        | Gather::Grouped { .. }
+        | Gather::Shifted { .. }
+        | Gather::Columns { .. }
+        | Gather::Every { .. }
         | Gather::Computed(_) => found == expected,
     }
 }
 
 /// Constants that old versions of transformers saved with the weights.
 fn known_buffer(name: &str) -> bool {
-    let ends = [".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq"];
+    let ends = [".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq", ".attention.bias", ".attention.masked_bias"];
     ends.iter().any(|end| name.ends_with(end))
 }
 

@@ -24,8 +24,18 @@ roles! {
     PosEmbd "position_embd",
     /// Factors that divide the rope's frequencies, `[head_dim / 2]`.
     RopeFreqs "rope_freqs",
+    /// The same for texts longer than the context before it was stretched.
+    RopeLong "rope_factors_long",
+    /// The same for shorter ones.
+    RopeShort "rope_factors_short",
+    /// Norm of the embedding, `[hidden]`.
+    TokenEmbdNorm "token_embd_norm",
     /// Norm before attention, `[hidden]`.
     AttnNorm "attn_norm",
+    /// A second one, where attention and the feed-forward part read different norms of one value, `[hidden]`.
+    AttnNorm2 "attn_norm_2",
+    /// Norm of what attention adds, `[hidden]`.
+    AttnPostNorm "post_attention_norm",
     /// Query projection, `[heads * head_dim, hidden]`.
     AttnQ "attn_q",
     /// Key projection, `[kv_heads * head_dim, hidden]`.
@@ -38,16 +48,38 @@ roles! {
     AttnQNorm "attn_q_norm",
     /// Norm of each key head, `[head_dim]`.
     AttnKNorm "attn_k_norm",
+    /// Scores that have no value, `[heads]`.
+    AttnSinks "attn_sinks",
     /// Output projection of attention, `[hidden, heads * head_dim]`.
     AttnOut "attn_output",
     /// Norm before the feed-forward part, `[hidden]`.
     FfnNorm "ffn_norm",
+    /// Norm of what the feed-forward part adds, `[hidden]`.
+    FfnPostNorm "post_ffw_norm",
     /// The gate, `[ffn, hidden]`.
     FfnGate "ffn_gate",
     /// The way up, `[ffn, hidden]`.
     FfnUp "ffn_up",
     /// The way down, `[hidden, ffn]`.
     FfnDown "ffn_down",
+    /// The router, `[experts, hidden]`.
+    FfnGateInp "ffn_gate_inp",
+    /// What is added to the router's scores where experts are chosen, `[experts]`.
+    ExpProbsB "exp_probs_b",
+    /// The gates of all experts, `[experts, ffn, hidden]`.
+    FfnGateExps "ffn_gate_exps",
+    /// The ways up of all experts, `[experts, ffn, hidden]`.
+    FfnUpExps "ffn_up_exps",
+    /// The ways down of all experts, `[experts, hidden, ffn]`.
+    FfnDownExps "ffn_down_exps",
+    /// What weighs the shared expert, `[1, hidden]`.
+    FfnGateInpShexp "ffn_gate_inp_shexp",
+    /// The gate of the shared expert, `[ffn, hidden]`.
+    FfnGateShexp "ffn_gate_shexp",
+    /// The way up of the shared expert, `[ffn, hidden]`.
+    FfnUpShexp "ffn_up_shexp",
+    /// The way down of the shared expert, `[hidden, ffn]`.
+    FfnDownShexp "ffn_down_shexp",
     /// Norm before the head, `[hidden]`.
     OutputNorm "output_norm",
     /// The head, `[vocab, hidden]`.
@@ -60,7 +92,17 @@ impl Role {
         match self {
             Role::PosEmbd
             | Role::RopeFreqs
+            | Role::RopeLong
+            | Role::RopeShort
+            | Role::TokenEmbdNorm
             | Role::AttnNorm
+            | Role::AttnNorm2
+            | Role::AttnPostNorm
+            | Role::AttnSinks
+            | Role::FfnPostNorm
+            | Role::FfnGateInp
+            | Role::FfnGateInpShexp
+            | Role::ExpProbsB
             | Role::AttnQNorm
             | Role::AttnKNorm
             | Role::FfnNorm
@@ -74,6 +116,12 @@ impl Role {
             | Role::FfnGate
             | Role::FfnUp
             | Role::FfnDown
+            | Role::FfnGateExps
+            | Role::FfnUpExps
+            | Role::FfnDownExps
+            | Role::FfnGateShexp
+            | Role::FfnUpShexp
+            | Role::FfnDownShexp
             | Role::Output => false,
         }
     }

@@ -1,6 +1,6 @@
 //! Rotary positions: the kinds of scaling, as config.json names them, and the one table that each amounts to.
 
-use super::{ConfigReader, Error, Keys, Result};
+use super::{ConfigReader, Error, Keys, Result, Role};
 
 /// Where YaRN's ramp begins, rotations over the original context, if the configuration does not say.
 pub(super) const BETA_FAST: f64 = 32.0;
@@ -14,6 +14,15 @@ pub struct Frequencies {
     pub inverse: Vec<f32>,
     /// Multiplies sine and cosine.
     pub scale: f32,
+    /// Sequences of more tokens than the first turn by these frequencies instead.
+    pub long: Option<(usize, Vec<f32>)>,
+}
+
+impl Frequencies {
+    /// The frequencies for sequences of so many tokens.
+    pub fn of(&self, tokens: usize) -> &[f32] {
+        self.long.as_ref().filter(|(most, _)| tokens > *most).map_or(&self.inverse, |(_, long)| long)
+    }
 }
 
 /// A rope: its base and what stretches it.
@@ -52,6 +61,18 @@ pub enum Scaling {
         /// See [`Scaling`].
         original: usize,
     },
+    /// Every frequency divided by a number of its own, one for sequences up to `original` and another for longer ones
+    /// (LongRoPE, arXiv 2402.13753).
+    Long {
+        /// Divisors up to there.
+        short: Vec<f32>,
+        /// Divisors past it.
+        long: Vec<f32>,
+        /// See [`Scaling`].
+        original: usize,
+        /// The scale of sine and cosine.
+        attention: f64,
+    },
     /// A ramp over the dimensions, and a scale of the attention (YaRN, arXiv 2309.00071).
     Yarn {
         /// See [`Scaling`].
@@ -72,26 +93,44 @@ pub enum Scaling {
 
 impl Rope {
     /// Reads both dialects: `rope_theta` and `rope_scaling` (transformers 4), `rope_parameters` (5).
-    pub(super) fn read(r: &mut ConfigReader, context: usize) -> Result<Rope> {
+    ///
+    /// Beside the rope it gives the share of each head that is turned, where one is named.
+    pub(super) fn read(r: &mut ConfigReader, context: usize) -> Result<(Rope, Option<f64>)> {
         const DEFAULT_THETA: f64 = 10000.0;
-        let outer = r.optional_positive("rope_theta")?;
+        // GPT-NeoX's names are others.
+        let other = r.optional_positive("rotary_emb_base")?;
+        let outer = r.optional_positive("rope_theta")?.or(other);
         let original = r.optional_size("original_max_position_embeddings")?;
         let (scaling, parameters) = (r.object("rope_scaling")?, r.object("rope_parameters")?);
         if scaling.is_some() && parameters.is_some() {
             return Err(r.bad("rope_scaling", "either rope_scaling or rope_parameters, not both"));
         }
+        let other = r.optional_positive("rotary_pct")?;
+        let outer_share = r.optional_positive("partial_rotary_factor")?.or(other);
         let Some(mut table) = scaling.or(parameters) else {
-            return base(r, "rope_theta", outer.unwrap_or(DEFAULT_THETA), Scaling::None);
+            let rope = base(r, "rope_theta", outer.unwrap_or(DEFAULT_THETA), Scaling::None)?;
+            return Ok((rope, outer_share));
         };
+        let share = table.optional_positive("partial_rotary_factor")?.or(outer_share);
         let theta = table.optional_positive("rope_theta")?.or(outer).unwrap_or(DEFAULT_THETA);
         let scaling = Scaling::read(&mut table, original, context)?;
         table.finish("the rope")?;
-        base(&table, "rope_theta", theta, scaling)
+        Ok((base(&table, "rope_theta", theta, scaling)?, share))
+    }
+
+    /// One rope of several in a configuration: its own table, with a base if that names none.
+    pub(super) fn table(r: &mut ConfigReader, theta: f64) -> Result<Rope> {
+        let theta = r.optional_positive("rope_theta")?.unwrap_or(theta);
+        let scaling = Scaling::read(r, None, 1)?;
+        r.finish("the rope")?;
+        base(r, "rope_theta", theta, scaling)
     }
 
     /// The table for heads of width `dim`, in the arithmetic of transformers: f32, each step rounded.
     pub fn frequencies(&self, dim: usize) -> Frequencies {
         let plain = self.plain(dim);
+        let divided = |by: &[f32]| by.iter().zip(0..).map(|(by, j)| 1.0 / (by * self.power(dim, j))).collect();
+        let mut longer = None;
         let (inverse, scale) = match &self.scaling {
             Scaling::None | Scaling::Dynamic { .. } => (plain, 1.0),
             Scaling::Linear { factor } => (plain.iter().map(|f| f / *factor as f32).collect(), 1.0),
@@ -103,6 +142,10 @@ impl Rope {
                 };
                 (plain.iter().map(stretch).collect(), 1.0)
             }
+            Scaling::Long { short, long, original, attention } => {
+                longer = Some((*original, divided(long)));
+                (divided(short), *attention as f32)
+            }
             Scaling::Yarn { factor, attention, .. } => {
                 let (low, high) = self.yarn_range(dim);
                 let mixed = (0..).zip(&plain).map(|(j, &kept)| {
@@ -113,7 +156,7 @@ impl Rope {
                 (mixed.collect(), attention.unwrap_or_else(|| yarn_attention(*factor)) as f32)
             }
         };
-        Frequencies { inverse, scale }
+        Frequencies { inverse, scale, long: longer }
     }
 
     /// What GGUF's `rope_freqs.weight` divides each plain frequency by; only Llama 3's scaling needs it.
@@ -127,11 +170,23 @@ impl Rope {
         Some(self.plain(dim).iter().map(divisor).collect())
     }
 
+    /// The tensors that GGUF carries of it.
+    pub(super) fn tables(&self, dim: usize) -> Vec<(Role, Vec<f32>)> {
+        if let Scaling::Long { short, long, .. } = &self.scaling {
+            return vec![(Role::RopeLong, long.clone()), (Role::RopeShort, short.clone())];
+        }
+        self.divisors(dim).map(|divisors| (Role::RopeFreqs, divisors)).into_iter().collect()
+    }
+
     /// Sets the `rope.*` keys.
     pub(super) fn keys(&self, keys: &mut Keys) {
         match &self.scaling {
             // The table rope_freqs carries Llama 3's; a dynamic one has no key, see Caveat.
             Scaling::None | Scaling::Dynamic { .. } | Scaling::Llama3 { .. } => {}
+            Scaling::Long { original, attention, .. } => {
+                keys.set("rope.scaling.original_context_length", *original as u32);
+                keys.set("rope.scaling.attn_factor", *attention as f32);
+            }
             Scaling::Linear { factor } => {
                 keys.set("rope.scaling.type", "linear");
                 keys.set("rope.scaling.factor", *factor as f32);
@@ -209,7 +264,8 @@ impl Scaling {
                 Ok(Scaling::Llama3 { factor: r.positive("factor")?, low, high, original: original(r)? })
             }
             Some("yarn") => yarn(r, original, context),
-            Some(_) => Err(r.bad(key, "default, linear, dynamic, yarn or llama3")),
+            Some("longrope" | "su") => long(r, original, context),
+            Some(_) => Err(r.bad(key, "default, linear, dynamic, yarn, longrope or llama3")),
         }
     }
 }
@@ -234,6 +290,26 @@ fn yarn(
         attention: r.optional_positive("attention_factor")?.or(ratio),
         truncate: r.flag("truncate", true)?,
     })
+}
+
+fn long(
+    r: &mut ConfigReader,
+    original: impl Fn(&mut ConfigReader) -> Result<usize>,
+    context: usize,
+) -> Result<Scaling, Error> {
+    let original = original(r)?;
+    let mut divisors = |key: &str| -> Result<Vec<f32>> {
+        let list = r.numbers(key)?.ok_or_else(|| Error::MissingKey { key: key.to_owned() })?;
+        if list.iter().any(|&by| by <= 0.0) {
+            return Err(r.bad(key, "numbers above 0"));
+        }
+        Ok(list.into_iter().map(|by| by as f32).collect())
+    };
+    let (short, long) = (divisors("short_factor")?, divisors("long_factor")?);
+    let factor = r.optional_positive("factor")?.unwrap_or(context as f64 / original as f64);
+    let usual = if factor <= 1.0 { 1.0 } else { (1.0 + factor.ln() / (original as f64).ln()).sqrt() };
+    let attention = r.optional_positive("attention_factor")?.unwrap_or(usual);
+    Ok(Scaling::Long { short, long, original, attention })
 }
 
 fn yarn_mscale(factor: f64, mscale: f64) -> f64 {

@@ -46,6 +46,16 @@ impl Scribe {
         self.param(role, name, "bias", &[width])
     }
 
+    /// Any tensor of the checkpoint, and the last part of its GGUF name.
+    pub fn param_of(&self, role: Role, part: &str, from: Gather, shape: &[usize]) -> Param {
+        Param { name: gguf_name(self.block, role, part), role, from, shape: shape.to_vec(), pairs: None }
+    }
+
+    /// The full name of a tensor of the checkpoint.
+    pub fn name(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+
     fn param(&self, role: Role, name: &str, part: &str, shape: &[usize]) -> Param {
         Param {
             name: gguf_name(self.block, role, part),
@@ -102,15 +112,20 @@ impl Scribe {
         self.op(Op::Norm { kind: NormKind::Layer, x, w, bias, eps: eps as f32 })
     }
 
+    /// `scale x`, or `x` itself if `scale` is 1.
+    pub fn scaled(&mut self, x: Value, scale: f64) -> Value {
+        if scale == 1.0 { x } else { self.op(Op::Affine { x, scale: scale as f32, shift: 0.0 }) }
+    }
+
     /// Rows of a table `[rows, width]`.
     pub fn embed(&mut self, role: Role, name: &str, shape: [usize; 2], by: Index) -> Value {
         let table = self.weight(role, name, &shape);
         self.op(Op::Embed { table, by })
     }
 
-    /// A rope over heads of width `dim`, in Hugging Face's order.
-    pub fn rope(&mut self, x: Value, dim: usize, table: &Arc<Frequencies>) -> Value {
-        self.op(Op::Rope { x, turn: Turn::Halves, dim, table: Arc::clone(table) })
+    /// A rope over heads of width `dim`.
+    pub fn rope(&mut self, x: Value, turn: Turn, dim: usize, table: &Arc<Frequencies>) -> Value {
+        self.op(Op::Rope { x, turn, dim, table: Arc::clone(table) })
     }
 
     /// `a + b`.

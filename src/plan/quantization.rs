@@ -205,8 +205,20 @@ fn linears(program: &Model) -> (BTreeMap<String, usize>, Vec<String>) {
 fn packable(weight: &Param) -> bool {
     const ROUTER: &str = "ffn_gate_inp";
     let stored = match &weight.from {
-        Gather::Whole(_) | Gather::Rows(..) | Gather::Stacked(_) => true,
-        Gather::Transposed(_) | Gather::Paired { .. } | Gather::Unpaired { .. } | Gather::Computed(_) => false,
+        Gather::Whole(_)
+        | Gather::Rows(..)
+        | Gather::Stacked(_)
+        | Gather::Picked { .. }
+        | Gather::Ungrouped { .. }
+        | Gather::Grouped { .. } => true,
+        Gather::Transposed(_)
+        | Gather::Paired { .. }
+        | Gather::Unpaired { .. }
+        | Gather::Woven(_)
+        | Gather::Shifted { .. }
+        | Gather::Columns { .. }
+        | Gather::Every { .. }
+        | Gather::Computed(_) => false,
     };
     stored && !weight.role.gguf().starts_with(ROUTER)
 }

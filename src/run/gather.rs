@@ -7,7 +7,7 @@ use planish_kernels::{Isa, block};
 
 use super::{Error, Result};
 use crate::dialect::{Buffers, Stored, Tensor, Tensors};
-use crate::model::{Gather, paired_row, unpaired_row};
+use crate::model::Gather;
 
 /// Buffers that one thread reuses from band to band.
 #[derive(Default)]
@@ -37,8 +37,16 @@ enum Parts<'a> {
     Run { tensor: Tensor<'a>, from: usize },
     /// Equal tensors one after the other.
     Stack(Vec<Tensor<'a>>),
-    /// The rows of each head in another order: row `i` is row `from(i, head_dim)`.
-    Heads { tensor: Tensor<'a>, head_dim: usize, from: fn(usize, usize) -> usize },
+    /// Rows in another order, or some of them only: row `i` of `rows` is the row that [`Gather::source_row`] says.
+    Moved { tensor: Tensor<'a>, gather: &'a Gather, rows: usize },
+    /// So many rows of each tensor in turn.
+    Woven(Vec<(Tensor<'a>, usize)>),
+    /// One tensor with a number added to each element.
+    Shifted { tensor: Tensor<'a>, by: f32 },
+    /// Matrices stored `[in, step * out]`, `out` rows of each.
+    Columns { tensor: Tensor<'a>, step: usize, first: usize, out: usize },
+    /// Every `step`-th element from `first` on.
+    Every { view: View<'a>, step: usize, first: usize },
     /// The tensor is stored `[in, out]`.
     Transposed { tensor: Tensor<'a> },
     /// Not in the checkpoint at all.
@@ -63,24 +71,67 @@ impl<'a> Weight<'a> {
                 weight.piece_rows = rows / tensors.len().max(1);
                 Parts::Stack(tensors)
             }
-            Gather::Paired { name, heads } | Gather::Unpaired { name, heads } => {
-                if shape.len() == 1 {
-                    // A bias: its elements move as a matrix's rows do.
-                    (weight.rows, weight.cols, weight.piece_rows) = (cols, 1, cols);
-                }
-                let from = if matches!(gather, Gather::Paired { .. }) { paired_row } else { unpaired_row };
-                Parts::Heads { tensor: source.tensor(name)?, head_dim: weight.rows / heads.max(&1), from }
+            Gather::Paired { name, .. }
+            | Gather::Unpaired { name, .. }
+            | Gather::Picked { name, .. }
+            | Gather::Ungrouped { name, .. }
+            | Gather::Grouped { name, .. } => {
+                weight.turn_bias(shape);
+                Parts::Moved { tensor: source.tensor(name)?, gather, rows: weight.rows }
             }
+            Gather::Woven(parts) => {
+                weight.turn_bias(shape);
+                let parts = parts.iter().map(|(name, rows)| Ok((source.tensor(name)?, *rows)));
+                Parts::Woven(parts.collect::<Result<Vec<_>>>()?)
+            }
+            Gather::Shifted { name, by } => Parts::Shifted { tensor: source.tensor(name)?, by: *by },
+            Gather::Columns { name, step, first } => {
+                let tensor = source.tensor(name)?;
+                if let Tensor::Whole(view) = &tensor
+                    && let Storage::Blocks(ty) = view.info.storage
+                {
+                    return Err(Error::NotWeights { tensor: name.clone(), found: ty.name().into() });
+                }
+                let out = shape.iter().rev().nth(1).copied().unwrap_or(1);
+                Parts::Columns { tensor, step: *step, first: *first, out }
+            }
+            Gather::Every { name, step, first } => match source.tensor(name)? {
+                Tensor::Whole(view) => Parts::Every { view, step: *step, first: *first },
+                packed @ Tensor::Packed(_) => {
+                    let found = packed.storage().name().into_owned().into();
+                    return Err(Error::NotWeights { tensor: name.clone(), found });
+                }
+            },
             Gather::Computed(values) => Parts::Values(values),
         };
         weight.step = weight.parts.step();
         Ok(weight)
     }
 
+    /// Of values in memory, in the order of `shape`.
+    pub fn given(values: &'a [f32], shape: &[usize]) -> Weight<'a> {
+        let cols = shape.last().copied().unwrap_or(1);
+        let rows = values.len() / cols.max(1);
+        Weight { cols, rows, piece_rows: rows, step: 1, parts: Parts::Values(values) }
+    }
+
+    /// A bias: its elements move as a matrix's rows do.
+    fn turn_bias(&mut self, shape: &[usize]) {
+        if shape.len() == 1 {
+            (self.rows, self.cols, self.piece_rows) = (self.cols, 1, self.cols);
+        }
+    }
+
     /// How the elements are stored.
     pub fn storage(&self) -> Stored {
         match &self.parts {
-            Parts::Run { tensor, .. } | Parts::Heads { tensor, .. } | Parts::Transposed { tensor } => tensor.storage(),
+            Parts::Run { tensor, .. }
+            | Parts::Moved { tensor, .. }
+            | Parts::Shifted { tensor, .. }
+            | Parts::Columns { tensor, .. }
+            | Parts::Transposed { tensor } => tensor.storage(),
+            Parts::Every { view, .. } => view.info.storage.into(),
+            Parts::Woven(parts) => parts.first().map_or(Stored::F32, |(tensor, _)| tensor.storage()),
             Parts::Stack(tensors) => tensors.first().map_or(Stored::F32, Tensor::storage),
             Parts::Values(_) => Stored::F32,
         }
@@ -114,20 +165,74 @@ impl<'a> Weight<'a> {
                 let tensor = &tensors[rows.start / self.piece_rows];
                 self.run(isa, tensor, rows.start % self.piece_rows, unpacking, out)
             }
-            Parts::Heads { tensor, head_dim, from } => {
-                let whole = rows.start.is_multiple_of(*head_dim) && rows.len().is_multiple_of(*head_dim);
-                if let (Tensor::Packed(_), true) = (tensor, whole) {
-                    // Heads at once: packed words may lie across rows.
-                    moved.resize(out.len(), 0.0);
-                    self.run(isa, tensor, rows.start, unpacking, moved)?;
-                    for (row, out) in rows.clone().zip(out.chunks_exact_mut(self.cols)) {
-                        let at = from(row, *head_dim) - rows.start;
-                        out.copy_from_slice(&moved[at * self.cols..(at + 1) * self.cols]);
+            Parts::Moved { tensor, gather, rows: all } => {
+                let from: Vec<usize> = rows.map(|row| gather.source_row(row, *all)).collect();
+                let (low, high) = from.iter().fold((usize::MAX, 0), |(low, high), row| (low.min(*row), high.max(*row)));
+                if matches!(tensor, Tensor::Packed(_)) && high - low < 2 * from.len() {
+                    // All that lies between at once: packed words may lie across rows.
+                    moved.resize((high - low + 1) * self.cols, 0.0);
+                    self.run(isa, tensor, low, unpacking, moved)?;
+                    for (row, out) in from.iter().zip(out.chunks_exact_mut(self.cols)) {
+                        out.copy_from_slice(&moved[(row - low) * self.cols..][..self.cols]);
                     }
                     return Ok(());
                 }
+                for (row, out) in from.iter().zip(out.chunks_exact_mut(self.cols)) {
+                    self.run(isa, tensor, *row, unpacking, out)?;
+                }
+                Ok(())
+            }
+            Parts::Woven(parts) => {
+                let per: usize = parts.iter().map(|(_, rows)| rows).sum::<usize>().max(1);
                 for (row, out) in rows.zip(out.chunks_exact_mut(self.cols)) {
-                    self.run(isa, tensor, from(row, *head_dim), unpacking, out)?;
+                    let mut at = row % per;
+                    for (tensor, taken) in parts {
+                        if at < *taken {
+                            self.run(isa, tensor, row / per * taken + at, unpacking, out)?;
+                            break;
+                        }
+                        at -= taken;
+                    }
+                }
+                Ok(())
+            }
+            Parts::Shifted { tensor, by } => {
+                self.run(isa, tensor, rows.start, unpacking, out)?;
+                out.iter_mut().for_each(|x| *x += by);
+                Ok(())
+            }
+            Parts::Columns { tensor: Tensor::Packed(packing), step, first, out: per } => {
+                for (row, out) in rows.zip(out.chunks_exact_mut(self.cols)) {
+                    let column = row / per * per * step + row % per * step + first;
+                    packing.unpacker.turned(column..column + 1, unpacking, out);
+                }
+                Ok(())
+            }
+            Parts::Columns { tensor: Tensor::Whole(view), step, first, out: per } => {
+                // A row of the source holds one element of each row of its matrix here.
+                let width = per * step;
+                moved.resize(width, 0.0);
+                let mut row = rows.start;
+                while row < rows.end {
+                    let (matrix, column) = (row / per, row % per);
+                    let taken = (per - column).min(rows.end - row);
+                    for col in 0..self.cols {
+                        decode(isa, view, width, (matrix * self.cols + col) * width, moved)?;
+                        for i in 0..taken {
+                            out[(row - rows.start + i) * self.cols + col] = moved[(column + i) * step + first];
+                        }
+                    }
+                    row += taken;
+                }
+                Ok(())
+            }
+            Parts::Every { view, step, first } => {
+                moved.resize(self.cols * step, 0.0);
+                for (row, out) in rows.zip(out.chunks_exact_mut(self.cols)) {
+                    decode(isa, view, self.cols * step, row * self.cols * step, moved)?;
+                    for (i, out) in out.iter_mut().enumerate() {
+                        *out = moved[i * step + first];
+                    }
                 }
                 Ok(())
             }
@@ -167,19 +272,22 @@ impl<'a> Weight<'a> {
 impl Parts<'_> {
     /// A band begins at a multiple of so many rows.
     fn step(&self) -> usize {
+        let packed = |tensor: &Tensor<'_>| match tensor {
+            Tensor::Packed(packing) => packing.unpacker.step(),
+            Tensor::Whole(_) => 1,
+        };
         match self {
             Parts::Transposed { tensor: Tensor::Whole(view) } => match view.info.storage {
                 Storage::Blocks(ty) => ty.block_len(),
                 Storage::Plain(_) => 1,
             },
-            Parts::Heads { tensor: Tensor::Packed(_), head_dim, .. } => *head_dim,
-            Parts::Run { tensor: Tensor::Packed(packing), .. }
-            | Parts::Transposed { tensor: Tensor::Packed(packing) } => packing.unpacker.step(),
-            Parts::Stack(tensors) => match tensors.first() {
-                Some(Tensor::Packed(packing)) => packing.unpacker.step(),
+            Parts::Moved { tensor: Tensor::Packed(_), gather, rows } => match gather {
+                Gather::Paired { heads, .. } | Gather::Unpaired { heads, .. } => rows / heads.max(&1),
                 _ => 1,
             },
-            Parts::Run { .. } | Parts::Heads { .. } | Parts::Values(_) => 1,
+            Parts::Run { tensor, .. } | Parts::Transposed { tensor } | Parts::Shifted { tensor, .. } => packed(tensor),
+            Parts::Stack(tensors) => tensors.first().map_or(1, packed),
+            Parts::Moved { .. } | Parts::Woven(_) | Parts::Columns { .. } | Parts::Every { .. } | Parts::Values(_) => 1,
         }
     }
 }

@@ -67,6 +67,10 @@ impl Destination for IntoGguf<'_> {
         }
     }
 
+    fn takes(&self, vector: &Param) -> bool {
+        self.planned(vector).is_some_and(|(_, planned)| block::codec(planned.choice.ty.name()).is_some())
+    }
+
     fn stored(&self, vector: &Param, values: &[f32]) -> Vec<f32> {
         let Some(codec) = self.planned(vector).and_then(|(_, planned)| block::codec(planned.choice.ty.name())) else {
             return values.to_vec();

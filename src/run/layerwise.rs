@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use planish_kernels::block::Codec;
 
-use super::executor::{self, Error, Executor, Result, Settings, Stages, Tap};
+use super::executor::{self, Error, Executor, ExpertRows, Result, Settings, Stages, Tap};
 use super::{Fingerprint, Journal};
 use crate::dialect::Tensors;
 use crate::method::{self, Account, Channels, Method, Moments, Nearest, Reader, Task};
@@ -17,6 +17,8 @@ pub trait Destination: Sync {
     /// The type that a weight becomes; `None` for one that keeps its own. `largest` is the largest of all weights that read
     /// what it reads: some types share a scale among them.
     fn codec(&self, weight: &Param, largest: f32) -> Option<Box<dyn Codec + Send + '_>>;
+    /// Whether a vector can be changed there.
+    fn takes(&self, vector: &Param) -> bool;
     /// The nearest values that a vector's type there holds.
     fn stored(&self, vector: &Param, values: &[f32]) -> Vec<f32>;
     /// Takes a matrix as blocks of that type, row after row.
@@ -183,10 +185,10 @@ impl Tap for Absorbed<'_> {
         if !self.moments.contains_key(&value) {
             let groups = model::groups(layer);
             let scalable = |group: &&model::Group<'_>| {
-                group.input == value && group.absorb.is_some() && all_rounded(self.destination, group)
+                group.input == value && all_rounded(self.destination, group) && can_divide(self.destination, group)
             };
             let Some(group) = groups.iter().find(scalable) else { return Ok(()) };
-            let width = group.weights[0].shape[1];
+            let width = group.weights[0].shape.last().copied().unwrap_or(1);
             self.moments.insert(value, Moments::new(width));
         }
         if let Some(moments) = self.moments.get_mut(&value) {
@@ -194,10 +196,25 @@ impl Tap for Absorbed<'_> {
         }
         Ok(())
     }
+
+    /// What only experts read has no scale.
+    fn expert(&mut self, _: &Layer, _: Value, _: &ExpertRows<'_>) -> Result<()> {
+        Ok(())
+    }
 }
 
 fn all_rounded(destination: &dyn Destination, group: &model::Group<'_>) -> bool {
     group.weights.iter().all(|w| destination.codec(w, 1.0).is_some_and(|codec| codec.block_len() > 1))
+}
+
+/// Whether what makes the group's value can be written divided.
+fn can_divide(destination: &dyn Destination, group: &model::Group<'_>) -> bool {
+    let Some(absorber) = &group.absorb else { return false };
+    let divides = |param: &Param| match param.shape.len() {
+        1 => destination.takes(param),
+        _ => destination.codec(param, 1.0).is_some(),
+    };
+    divides(absorber.weight) && absorber.bias.is_none_or(divides)
 }
 
 /// What goes on in one layer.
@@ -264,7 +281,7 @@ impl<'a> Worker<'a> {
 
     /// Divides rows, or elements of a vector, from `first` on.
     fn divide(&mut self, param: &Param, mut values: Vec<f32>, first: usize, scale: &[f32]) {
-        let cols = if param.shape.len() == 1 { 1 } else { param.shape[1] };
+        let cols = if param.shape.len() == 1 { 1 } else { param.shape.last().copied().unwrap_or(1) };
         for (row, scale) in values.chunks_mut(cols).skip(first).zip(scale) {
             row.iter_mut().for_each(|w| *w /= scale);
         }
@@ -317,10 +334,12 @@ fn largest(weights: &[Vec<f32>]) -> f32 {
 }
 
 impl Stages for Worker<'_> {
+    /// All experts of a stack share what flows into any of them: so every one is covered, whoever the tokens went to.
     fn see(&mut self, layer: &Layer, value: Value, x: &[f32]) -> Result<()> {
         let width = layer.ops.iter().filter_map(model::Op::reads).find(|(read, _)| *read == value);
         let Some((_, weight)) = width else { return Ok(()) };
-        let moments = self.moments.entry(value).or_insert_with(|| Moments::new(weight.shape[1]));
+        let moments =
+            self.moments.entry(value).or_insert_with(|| Moments::new(weight.shape.last().copied().unwrap_or(1)));
         moments.add(self.job.settings.isa, x);
         Ok(())
     }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use planish_kernels::Isa;
 use planish_kernels::cpu::sum_squares;
 
-use super::executor::{Error, Result, Tap};
+use super::executor::{Error, ExpertRows, Result, Tap};
 use crate::imatrix::{EXACT_BITS, Entry};
 use crate::model::{Layer, Op, Role, Value};
 
@@ -20,29 +20,47 @@ pub struct Squares {
     tokens: usize,
     /// By layer and value.
     values: BTreeMap<(String, Value), Sums>,
+    /// The same of what experts read.
+    experts: BTreeMap<(String, Value), Sums>,
+    /// Whether every expert is measured on every token.
+    every: bool,
 }
 
 struct Sums {
     /// GGUF names of the weights that read the value.
     weights: Vec<String>,
-    /// In multiples of 2^-72, one a channel.
+    /// In multiples of 2^-72, one a channel of each matrix.
     exact: Vec<i128>,
-    /// Tokens seen.
-    count: u64,
+    /// Tokens seen by each matrix.
+    counts: Vec<u64>,
+    /// Tokens that went to each matrix: fewer, where all are measured on all.
+    routed: Vec<u64>,
 }
 
 impl Squares {
     /// Nothing yet, of sequences of `tokens` tokens.
     pub fn new(isa: Isa, tokens: usize) -> Squares {
-        Squares { isa, tokens, values: BTreeMap::new() }
+        Squares { isa, tokens, values: BTreeMap::new(), experts: BTreeMap::new(), every: false }
+    }
+
+    /// Every expert is measured on every token, whoever it goes to.
+    pub fn every_expert(self) -> Squares {
+        Squares { every: true, ..self }
+    }
+
+    /// For each stack of experts, by the name of one of its weights, how many tokens went to each.
+    pub fn coverage(&self) -> BTreeMap<&str, &[u64]> {
+        let stacks = self.experts.values().flat_map(|sums| sums.weights.iter().map(move |w| (w.as_str(), sums)));
+        stacks.map(|(name, sums)| (name, sums.routed.as_slice())).collect()
     }
 
     /// What was seen, by the names of the weights.
     pub fn entries(&self) -> BTreeMap<String, Entry> {
-        let seen = self.values.values().filter(|sums| sums.count > 0);
+        let all = self.values.values().chain(self.experts.values());
+        let seen = all.filter(|sums| sums.counts.iter().any(|&count| count > 0));
         let entries = seen.flat_map(|sums| {
             // Sums of squares are never negative and never NaN, and there is one for each channel.
-            let entry = Entry::exact(sums.exact.clone(), vec![sums.count]).ok();
+            let entry = Entry::exact(sums.exact.clone(), sums.counts.clone()).ok();
             sums.weights.iter().filter_map(move |name| Some((name.clone(), entry.clone()?)))
         });
         entries.collect()
@@ -52,14 +70,15 @@ impl Squares {
 impl Tap for Squares {
     fn value(&mut self, layer: &Layer, value: Value, x: &[f32]) -> Result<()> {
         // A tied head multiplies by the embedding, which llama-imatrix leaves out.
-        let reads = layer.ops.iter().filter_map(Op::reads);
+        let reads = layer.ops.iter().filter(|op| op.route().is_none()).filter_map(Op::reads);
         let mut readers = reads.filter(|(v, w)| *v == value && w.role != Role::TokenEmbd).map(|(_, w)| w);
         let Some(first) = readers.next() else { return Ok(()) };
-        let width = first.shape[1];
+        let width = first.shape.last().copied().unwrap_or(1);
         let sums = self.values.entry((layer.name.clone(), value)).or_insert_with(|| Sums {
             weights: std::iter::once(first).chain(readers).map(|w| w.name.clone()).collect(),
             exact: vec![0; width],
-            count: 0,
+            counts: vec![0],
+            routed: vec![0],
         });
         let mut sequence_sums = vec![0.0; width];
         for sequence in x.chunks(self.tokens * width) {
@@ -69,9 +88,41 @@ impl Tap for Squares {
                 let added = multiple(sum).and_then(|sum| exact.checked_add(sum));
                 *exact = added.ok_or_else(|| Error::Activation { tensor: first.name.clone(), channel })?;
             }
-            sums.count += (sequence.len() / width) as u64;
+            sums.counts[0] += (sequence.len() / width) as u64;
         }
         Ok(())
+    }
+
+    fn expert(&mut self, layer: &Layer, value: Value, rows: &ExpertRows<'_>) -> Result<()> {
+        let reads = layer.ops.iter().filter(|op| op.route().is_some()).filter_map(Op::reads);
+        let mut readers = reads.filter(|(v, _)| *v == value).map(|(_, w)| w);
+        let Some(first) = readers.next() else { return Ok(()) };
+        let (experts, width) = (first.shape[0], first.shape[2]);
+        let sums = self.experts.entry((layer.name.clone(), value)).or_insert_with(|| Sums {
+            weights: std::iter::once(first).chain(readers).map(|w| w.name.clone()).collect(),
+            exact: vec![0; experts * width],
+            counts: vec![0; experts],
+            routed: vec![0; experts],
+        });
+        let exact = &mut sums.exact[rows.expert * width..][..width];
+        let (mut sequence_sums, mut x) = (vec![0.0; width], rows.x);
+        for sequence in rows.tokens.chunk_by(|a, b| a / self.tokens == b / self.tokens) {
+            let (part, rest) = x.split_at(sequence.len() * width);
+            x = rest;
+            sequence_sums.fill(0.0);
+            sum_squares(self.isa, part, width, &mut sequence_sums);
+            for (channel, (exact, &sum)) in exact.iter_mut().zip(&sequence_sums).enumerate() {
+                let added = multiple(sum).and_then(|sum| exact.checked_add(sum));
+                *exact = added.ok_or_else(|| Error::Activation { tensor: first.name.clone(), channel })?;
+            }
+        }
+        sums.counts[rows.expert] += rows.tokens.len() as u64;
+        sums.routed[rows.expert] += rows.routed as u64;
+        Ok(())
+    }
+
+    fn every_expert(&self) -> bool {
+        self.every
     }
 }
 

@@ -35,8 +35,7 @@ impl Subject {
                 let architecture = model::architecture(&json)?;
                 let config = architecture.config(&json)?;
                 // Compares every tensor of the file with what the program asks for.
-                model::restore(architecture, &config, infos)?;
-                let model = architecture.program(&config, |_| false)?.over_gguf();
+                let model = model::released(architecture, &config, infos)?.over_gguf();
                 Ok(Subject { architecture, config, model })
             }
         }

@@ -88,9 +88,9 @@ fn rope(a: &Config, b: &Config) -> Check {
     let near = |a: f32, b: f32| (a - b).abs() <= 1e-5 * a.abs().max(b.abs());
     let equal = match (&a.rope, &b.rope) {
         (None, None) => true,
-        (Some(x), Some(y)) if a.head_dim == b.head_dim => {
-            let (x, y) = (x.frequencies(a.head_dim), y.frequencies(b.head_dim));
-            near(x.scale, y.scale) && x.inverse.iter().zip(&y.inverse).all(|(x, y)| near(*x, *y))
+        (Some(x), Some(y)) if a.head_dim == b.head_dim && a.rotary == b.rotary => {
+            let (x, y) = (x.frequencies(a.rotary), y.frequencies(b.rotary));
+            near(x.scale, y.scale) && x.inverse.iter().zip(&y.inverse).all(|(x, y)| near(*x, *y)) && x.long == y.long
         }
         (Some(x), Some(y)) => x == y,
         (Some(_), None) | (None, Some(_)) => false,
@@ -107,6 +107,7 @@ fn rope_text(rope: Option<&Rope>) -> String {
         Scaling::Llama3 { factor, low, high, original } => {
             format!(", llama3 scaling by {factor} (low {low}, high {high}, original context {original})")
         }
+        Scaling::Long { original, .. } => format!(", longrope scaling (original context {original})"),
         Scaling::Yarn { factor, original, .. } => format!(", yarn scaling by {factor} (original context {original})"),
     };
     format!("theta {theta}{scaling}")

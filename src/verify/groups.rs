@@ -125,6 +125,8 @@ impl Work {
         let layers = model.stacks.iter().flat_map(|stack| &stack.layers);
         let linear = |op: &Op| match op {
             Op::Linear { w, .. } => w.shape.iter().product::<usize>() as u64,
+            // A token goes to some of the matrices only.
+            Op::Experts { w, .. } => w.shape.iter().skip(1).product::<usize>() as u64,
             _ => 0,
         };
         let mut steps: Vec<u64> = layers.map(|layer| layer.ops.iter().map(linear).sum()).collect();

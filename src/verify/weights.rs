@@ -226,6 +226,13 @@ fn explain(
         | Gather::Transposed(_)
         | Gather::Stacked(_)
         | Gather::Unpaired { .. }
+        | Gather::Picked { .. }
+        | Gather::Woven(_)
+        | Gather::Ungrouped { .. }
+        | Gather::Grouped { .. }
+        | Gather::Shifted { .. }
+        | Gather::Columns { .. }
+        | Gather::Every { .. }
         | Gather::Computed(_) => None,
     };
     if let Some(order) = other_order

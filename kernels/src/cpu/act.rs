@@ -14,8 +14,12 @@ pub enum Activation {
     Gelu,
     /// The tanh approximation of [`Activation::Gelu`], also called `gelu_new`.
     GeluTanh,
+    /// `x / (1 + e^-1.702x)`.
+    GeluQuick,
     /// `max(x, 0)`.
     Relu,
+    /// `1 / (1 + e^-x)`.
+    Sigmoid,
 }
 
 /// Elements a thread takes at a time.
@@ -31,7 +35,25 @@ fn one(isa: Isa, activation: Activation, x: &mut [f32]) {
         Activation::Silu => silu(isa, x),
         Activation::Gelu => gelu(isa, x),
         Activation::GeluTanh => gelu_tanh(isa, x),
+        Activation::GeluQuick => gelu_quick(isa, x),
         Activation::Relu => relu(isa, x),
+        Activation::Sigmoid => sigmoid(isa, x),
+    }
+}
+
+each_isa! {
+    fn gelu_quick(x: &mut [f32]) {
+        for x in x.iter_mut() {
+            *x /= 1.0 + exp(-1.702 * *x);
+        }
+    }
+}
+
+each_isa! {
+    fn sigmoid(x: &mut [f32]) {
+        for x in x.iter_mut() {
+            *x = 1.0 / (1.0 + exp(-*x));
+        }
     }
 }
 
@@ -94,14 +116,23 @@ mod tests {
                 let u = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x * x * x);
                 0.5 * x * (1.0 + u.tanh())
             }
+            Activation::GeluQuick => x / (1.0 + (-1.702 * x).exp()),
             Activation::Relu => x.max(0.0),
+            Activation::Sigmoid => 1.0 / (1.0 + (-x).exp()),
         }
     }
 
     #[test]
     fn activations_are_exact_to_a_millionth() {
         let x: Vec<f32> = (-3000..=3000).map(|i| i as f32 * 5e-3).chain([-88.0, -1e4, 1e4, 0.0]).collect();
-        for activation in [Activation::Silu, Activation::Gelu, Activation::GeluTanh, Activation::Relu] {
+        for activation in [
+            Activation::Silu,
+            Activation::Gelu,
+            Activation::GeluTanh,
+            Activation::GeluQuick,
+            Activation::Relu,
+            Activation::Sigmoid,
+        ] {
             let results: Vec<Vec<f32>> = isas()
                 .map(|isa| {
                     let mut y = x.clone();

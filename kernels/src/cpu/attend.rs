@@ -1,5 +1,6 @@
 //! Causal attention over whole sequences, a strip of queries at a time.
 
+use super::combine::capped;
 use super::each_isa;
 use super::exp::exp;
 use super::gemm::{Data, Micro, Operand, Out, Packed, Place, pack_words, scratch, tiles, with_micro};
@@ -11,46 +12,59 @@ const STRIP: usize = 48;
 
 /// The shape of an attention layer.
 #[derive(Clone, Copy, Debug)]
-pub struct Attention {
+pub struct Attention<'a> {
     /// Query heads.
     pub heads: usize,
     /// Key and value heads; query head `h` reads `h / (heads / kv_heads)`.
     pub kv_heads: usize,
-    /// Elements of a head.
+    /// Elements of a query or key head.
     pub head_dim: usize,
+    /// Elements of a value head.
+    pub value_dim: usize,
     /// What scores are multiplied by before the softmax, more than 0.
     pub scale: f32,
     /// How many tokens back a query sees, itself included; all of them without.
     pub window: Option<usize>,
+    /// What scores are kept softly below, after the scale.
+    pub cap: Option<f32>,
+    /// One a query head: it times how far back the key is, in tokens, is taken from the score then.
+    pub slopes: Option<&'a [f32]>,
+    /// One more score for each query head, which has no value.
+    pub sinks: Option<&'a [f32]>,
 }
 
-/// `out[rows, heads * head_dim] = softmax(q k^T * scale) v`, each token over itself and those before it.
+/// `out[rows, heads * value_dim] = softmax(q k^T * scale) v`, each token over itself and those before it.
 ///
-/// `q` is `[rows, heads * head_dim]`, `k` and `v` are `[rows, kv_heads * head_dim]`; rows are whole sequences of `tokens`.
+/// `q` is `[rows, heads * head_dim]`, `k` `[rows, kv_heads * head_dim]`, `v` `[rows, kv_heads * value_dim]`; rows are whole
+/// sequences of `tokens`.
 /// Memory beside the result: a sequence's keys and values of one head and scores of `[48, tokens]`, for each thread.
-pub fn attend(isa: Isa, shape: &Attention, tokens: usize, q: &[f32], k: &[f32], v: &[f32], out: &mut [f32]) {
-    let Attention { heads, kv_heads, head_dim, .. } = *shape;
+pub fn attend(isa: Isa, shape: &Attention<'_>, tokens: usize, q: &[f32], k: &[f32], v: &[f32], out: &mut [f32]) {
+    let Attention { heads, kv_heads, head_dim, value_dim, .. } = *shape;
     if q.is_empty() {
         return;
     }
     let (wide, narrow) = (heads * head_dim, kv_heads * head_dim);
+    let (out_wide, value_narrow) = (heads * value_dim, kv_heads * value_dim);
     assert!(kv_heads > 0 && heads.is_multiple_of(kv_heads), "attend: {heads} heads over {kv_heads}");
     let rows = q.len() / wide;
     assert!(tokens > 0 && rows.is_multiple_of(tokens), "attend: {rows} rows in sequences of {tokens}");
     assert_eq!(
         (q.len(), k.len(), v.len(), out.len()),
-        (rows * wide, rows * narrow, rows * narrow, rows * wide),
+        (rows * wide, rows * narrow, rows * value_narrow, rows * out_wide),
         "attend: q, k, v and out of {rows} rows"
     );
-    let out = Out::new(out, wide);
+    for of_heads in [shape.slopes, shape.sinks].into_iter().flatten() {
+        assert_eq!(of_heads.len(), heads, "attend: one a head");
+    }
+    let out = Out::new(out, out_wide);
     (0..rows / tokens * kv_heads).into_par_iter().for_each(|task| {
         let (first, kv_head) = (task / kv_heads * tokens, task % kv_heads);
         let keys = &k[first * narrow + kv_head * head_dim..];
-        let values = &v[first * narrow + kv_head * head_dim..];
+        let values = &v[first * value_narrow + kv_head * value_dim..];
         let group = heads / kv_heads;
         for_group(isa, shape, tokens, keys, values, |head| {
             let head = kv_head * group + head;
-            (&q[first * wide + head * head_dim..], out.at(first, head * head_dim))
+            (head, &q[first * wide + head * head_dim..], out.at(first, head * value_dim))
         });
     });
 }
@@ -58,11 +72,11 @@ pub fn attend(isa: Isa, shape: &Attention, tokens: usize, q: &[f32], k: &[f32], 
 /// One key-value head of one sequence and the query heads that read it.
 fn for_group<'a>(
     isa: Isa,
-    shape: &Attention,
+    shape: &Attention<'_>,
     tokens: usize,
     keys: &[f32],
     values: &[f32],
-    query: impl Fn(usize) -> (&'a [f32], Out<'a>),
+    query: impl Fn(usize) -> (usize, &'a [f32], Out<'a>),
 ) {
     with_micro!(isa, micro => group(micro, isa, shape, tokens, keys, values, query));
 }
@@ -71,19 +85,19 @@ fn for_group<'a>(
 fn group<'a, M: Micro>(
     micro: M,
     isa: Isa,
-    shape: &Attention,
+    shape: &Attention<'_>,
     tokens: usize,
     keys: &[f32],
     values: &[f32],
-    query: impl Fn(usize) -> (&'a [f32], Out<'a>),
+    query: impl Fn(usize) -> (usize, &'a [f32], Out<'a>),
 ) {
-    let Attention { heads, kv_heads, head_dim, .. } = *shape;
+    let Attention { heads, kv_heads, head_dim, value_dim, .. } = *shape;
     let (wide, narrow) = (heads * head_dim, kv_heads * head_dim);
     let keys = Operand { data: Data::F32(keys), stride: narrow, k: head_dim };
-    let values = Operand { data: Data::Columns(values), stride: narrow, k: tokens };
+    let values = Operand { data: Data::Columns(values), stride: kv_heads * value_dim, k: tokens };
     // Panels of values are as deep as a block of tokens.
     let value_panel = |depth: usize| depth * M::NR;
-    let (key_words, value_words) = (pack_words(tokens, head_dim, M::NR), pack_words(head_dim, 1, M::NR) * tokens);
+    let (key_words, value_words) = (pack_words(tokens, head_dim, M::NR), pack_words(value_dim, 1, M::NR) * tokens);
     let scores_words = STRIP * tokens.next_multiple_of(M::NR);
     let strip_words = pack_words(STRIP, head_dim.max(M::WORDS), M::MR);
     scratch(key_words + value_words + scores_words + strip_words, |words| {
@@ -98,15 +112,15 @@ fn group<'a, M: Micro>(
         }
         for word in (0..tokens).step_by(M::WORDS) {
             let depth = M::WORDS.min(tokens - word);
-            let block = &mut packed_values[word * head_dim.next_multiple_of(M::NR)..];
-            for (panel, out) in block.chunks_exact_mut(value_panel(depth)).enumerate().take(head_dim.div_ceil(M::NR)) {
+            let block = &mut packed_values[word * value_dim.next_multiple_of(M::NR)..];
+            for (panel, out) in block.chunks_exact_mut(value_panel(depth)).enumerate().take(value_dim.div_ceil(M::NR)) {
                 let row = panel * M::NR;
-                let place = Place { row, rows: M::NR.min(head_dim - row), word, words: depth };
+                let place = Place { row, rows: M::NR.min(value_dim - row), word, words: depth };
                 micro.pack(values, place, M::NR, out);
             }
         }
         for head in 0..heads / kv_heads {
-            let (queries, out) = query(head);
+            let (head, queries, out) = query(head);
             let queries = Operand { data: Data::F32(queries), stride: wide, k: head_dim };
             for first in (0..tokens).step_by(STRIP) {
                 let rows = STRIP.min(tokens - first);
@@ -133,7 +147,7 @@ fn group<'a, M: Micro>(
                     let oldest = shape.window.map_or(0, |window| (start + last).saturating_sub(window + start));
                     row[..oldest].fill(0.0);
                     row[last..].fill(0.0);
-                    *weight = soften(isa, &mut row[oldest..last], shape.scale);
+                    *weight = shape.weigh(isa, head, &mut row[oldest..last]);
                 }
 
                 let scores = Operand { data: Data::F32(scores), stride: width, k: width };
@@ -144,16 +158,16 @@ fn group<'a, M: Micro>(
                     let depth = whole.min(end - word);
                     pack_strip(micro, scores, 0, rows, word - start, depth, strip);
                     let a = Packed { words: strip, rows, depth, terms: 1 };
-                    let block = &packed_values[word * head_dim.next_multiple_of(M::NR)..];
-                    for panel in 0..head_dim.div_ceil(M::NR) {
+                    let block = &packed_values[word * value_dim.next_multiple_of(M::NR)..];
+                    for panel in 0..value_dim.div_ceil(M::NR) {
                         let column = panel * M::NR;
                         let values = &block[panel * value_panel(whole)..];
-                        tiles(micro, a, values, M::NR.min(head_dim - column), out.at(0, column), word > start, None);
+                        tiles(micro, a, values, M::NR.min(value_dim - column), out.at(0, column), word > start, None);
                     }
                 }
                 for (i, weight) in weights[..rows].iter().enumerate() {
                     // SAFETY: this head's part of these rows belongs to this task.
-                    let row = unsafe { out.row(i, head_dim) };
+                    let row = unsafe { out.row(i, value_dim) };
                     for out in row.iter_mut() {
                         *out *= weight;
                     }
@@ -178,9 +192,36 @@ fn pack_strip<M: Micro>(
     }
 }
 
+impl Attention<'_> {
+    /// Makes what the softmax weighs values by, but for a factor, of the scores of one query, oldest key first; returns
+    /// the factor.
+    fn weigh(&self, isa: Isa, head: usize, row: &mut [f32]) -> f32 {
+        let sink = self.sinks.map_or(f32::NEG_INFINITY, |sinks| sinks[head]);
+        if self.cap.is_none() && self.slopes.is_none() && self.sinks.is_none() {
+            return soften(isa, row, self.scale, sink);
+        }
+        adjust(isa, row, self.scale, self.cap, self.slopes.map_or(0.0, |slopes| slopes[head]));
+        soften(isa, row, 1.0, sink)
+    }
+}
+
 each_isa! {
-    /// `row = e^(scale (row - max))`; returns one over the sum.
-    fn soften(row: &mut [f32], scale: f32) -> f32 {
+    /// Scale, cap and slope, for the scores of one query, oldest key first.
+    fn adjust(row: &mut [f32], scale: f32, cap: Option<f32>, slope: f32) {
+        let last = row.len().saturating_sub(1);
+        for (i, x) in row.iter_mut().enumerate() {
+            *x *= scale;
+            if let Some(cap) = cap {
+                *x = capped(*x, cap);
+            }
+            *x -= slope * (last - i) as f32;
+        }
+    }
+}
+
+each_isa! {
+    /// `row = e^(scale (row - max))`, `sink` among the scores; returns one over the sum.
+    fn soften(row: &mut [f32], scale: f32, sink: f32) -> f32 {
         const LANES: usize = 16;
         let (blocks, rest) = row.as_chunks::<LANES>();
         let mut most = [f32::NEG_INFINITY; LANES];
@@ -189,7 +230,7 @@ each_isa! {
                 *most = if x > *most { x } else { *most };
             }
         }
-        let most = most.iter().chain(rest).fold(f32::NEG_INFINITY, |most, &x| if x > most { x } else { most });
+        let most = most.iter().chain(rest).fold(sink, |most, &x| if x > most { x } else { most });
         let (blocks, rest) = row.as_chunks_mut::<LANES>();
         let mut sums = [0f32; LANES];
         for block in blocks {
@@ -202,7 +243,7 @@ each_isa! {
             *x = exp((*x - most) * scale);
             *sum += *x;
         }
-        1.0 / sums.iter().sum::<f32>()
+        1.0 / (sums.iter().sum::<f32>() + exp((sink - most) * scale))
     }
 }
 
@@ -212,24 +253,28 @@ mod tests {
     use crate::cpu::testing::{isas, numbers, threads};
     use proptest::prelude::*;
 
-    fn naive(shape: &Attention, tokens: usize, q: &[f32], k: &[f32], v: &[f32]) -> Vec<f64> {
-        let Attention { heads, kv_heads, head_dim, .. } = *shape;
-        let mut out = vec![0f64; q.len()];
+    fn naive(shape: &Attention<'_>, tokens: usize, q: &[f32], k: &[f32], v: &[f32]) -> Vec<f64> {
+        let Attention { heads, kv_heads, head_dim, value_dim, .. } = *shape;
+        let mut out = vec![0f64; q.len() / head_dim * value_dim];
         for row in 0..q.len() / (heads * head_dim) {
             let (first, t) = (row / tokens * tokens, row % tokens);
             for h in 0..heads {
-                let kv = |u: usize| ((first + u) * kv_heads + h / (heads / kv_heads)) * head_dim;
+                let kv = |u: usize| (first + u) * kv_heads + h / (heads / kv_heads);
                 let at = (row * heads + h) * head_dim;
                 let oldest = shape.window.map_or(0, |window| (t + 1).saturating_sub(window));
                 let score = |u: usize| {
-                    let dot: f64 = (0..head_dim).map(|d| f64::from(q[at + d]) * f64::from(k[kv(u) + d])).sum();
-                    (dot * f64::from(shape.scale)).exp()
+                    let dot: f64 =
+                        (0..head_dim).map(|d| f64::from(q[at + d]) * f64::from(k[kv(u) * head_dim + d])).sum();
+                    let score = dot * f64::from(shape.scale);
+                    let score = shape.cap.map_or(score, |cap| f64::from(cap) * (score / f64::from(cap)).tanh());
+                    (score - shape.slopes.map_or(0.0, |slopes| f64::from(slopes[h])) * (t - u) as f64).exp()
                 };
                 let scores: Vec<f64> = (oldest..=t).map(score).collect();
-                let sum: f64 = scores.iter().sum();
-                for d in 0..head_dim {
-                    let mix = |(i, s): (usize, &f64)| s * f64::from(v[kv(oldest + i) + d]);
-                    out[at + d] = scores.iter().enumerate().map(mix).sum::<f64>() / sum;
+                let sink = shape.sinks.map_or(0.0, |sinks| f64::from(sinks[h]).exp());
+                let sum: f64 = scores.iter().sum::<f64>() + sink;
+                for d in 0..value_dim {
+                    let mix = |(i, s): (usize, &f64)| s * f64::from(v[kv(oldest + i) * value_dim + d]);
+                    out[(row * heads + h) * value_dim + d] = scores.iter().enumerate().map(mix).sum::<f64>() / sum;
                 }
             }
         }
@@ -241,15 +286,21 @@ mod tests {
         #[test]
         fn attention_agrees(
             batch in 1usize..3, tokens in 1usize..300, kv_heads in 1usize..3, group in 1usize..3, head_dim in 1usize..24,
+            value_dim in 1usize..24, cap in proptest::option::of(0.5f32..4.0), sloped: bool, sunk: bool,
             window in proptest::option::of(1usize..400), seed: u64,
         ) {
             let heads = kv_heads * group;
-            let shape = Attention { heads, kv_heads, head_dim, scale: 0.4, window };
+            let (slopes, sinks) = (numbers(heads, seed ^ 7), numbers(heads, seed ^ 9));
+            let slopes: Vec<f32> = slopes.iter().map(|x| x.abs() * 0.1).collect();
+            let shape = Attention {
+                heads, kv_heads, head_dim, value_dim, scale: 0.4, window, cap,
+                slopes: sloped.then_some(&slopes), sinks: sunk.then_some(&sinks),
+            };
             let q = numbers(batch * tokens * heads * head_dim, seed);
             let k = numbers(batch * tokens * kv_heads * head_dim, seed ^ 1 << 20);
-            let v = numbers(batch * tokens * kv_heads * head_dim, seed ^ 1 << 30);
+            let v = numbers(batch * tokens * kv_heads * value_dim, seed ^ 1 << 30);
             let run = |isa| {
-                let mut out = vec![f32::NAN; q.len()];
+                let mut out = vec![f32::NAN; batch * tokens * heads * value_dim];
                 attend(isa, &shape, tokens, &q, &k, &v, &mut out);
                 out
             };

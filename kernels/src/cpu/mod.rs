@@ -19,6 +19,7 @@ mod matmul;
 mod norm;
 mod outer;
 mod rope;
+mod route;
 mod squares;
 mod subtract;
 #[cfg(test)]
@@ -27,7 +28,7 @@ mod testing;
 pub use act::{Activation, activate};
 pub use attend::{Attention, attend};
 pub use cholesky::{NotPositive, factor, mirror};
-pub use combine::{add, multiply};
+pub use combine::{add, affine, clamp, multiply, multiply_columns, multiply_rows, softcap};
 pub use embed::embed;
 pub use gram::gram;
 pub use head::{Drift, Likelihood};
@@ -35,6 +36,7 @@ pub use matmul::{Precision, Weight, matmul};
 pub use norm::{layer_norm, rms_norm};
 pub use outer::subtract_outer;
 pub use rope::{Rotation, Turns, rope};
+pub use route::{Routing, Scoring, mix, route};
 pub use squares::sum_squares;
 pub use subtract::{Strided, subtract_product};
 

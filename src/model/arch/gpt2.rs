@@ -3,8 +3,8 @@
 use crate::model::config::{activation, head, layers};
 use crate::model::decoder::{logits, objective};
 use crate::model::{
-    Activation, Architecture, Biases, Carry, Config, ConfigReader, Gguf, Header, HeaderError, Heads, Index, Keys,
-    Layer, Model, Op, Result, Role, Scribe, Stack,
+    Activation, Architecture, Biases, Carry, Config, ConfigReader, Gguf, Has, Header, HeaderError, Heads, Index, Keys,
+    Layer, Model, Op, Result, Role, Scores, Scribe, Stack,
 };
 
 /// The architecture of this file.
@@ -36,19 +36,17 @@ fn read(r: &mut ConfigReader) -> Result<Config> {
         heads,
         kv_heads: heads,
         head_dim: hidden / heads,
-        own_head_dim: false,
         ffn: r.optional_size("n_inner")?.unwrap_or(4 * hidden),
         act: activation(r, "activation_function", Activation::GeluTanh)?,
         eps: r.optional_positive("layer_norm_epsilon")?.unwrap_or(1e-5),
-        rope: None,
         windows: vec![None; layers],
-        bias: Biases { qkv: true, out: true, ffn: true },
-        qk_norm: false,
+        bias: Biases { qkv: true, out: true, ffn: true, norm: true },
         head: head(r, true)?,
+        ..Config::usual()
     })
 }
 
-fn write(c: &Config, root: &str) -> Model {
+fn write(c: &Config, root: &str, _: Has) -> Model {
     let blocks = (0..c.layers).map(|i| block(c, root, i));
     let layers = std::iter::once(embedding(c, root)).chain(blocks).chain([end(c, root)]).collect();
     Model { stacks: vec![Stack { name: "decoder", layers }], objective: objective(c), tables: vec![] }
@@ -72,7 +70,7 @@ fn block(c: &Config, root: &str, i: usize) -> Layer {
         let qkv = s.conv1d(n, Role::AttnQkv, "attn.c_attn", [3 * d, d]);
         let [q, k, v] = [0, 1, 2].map(|j| s.op(Op::Slice { x: qkv, per: 3 * d, from: j * d, to: (j + 1) * d }));
         let scale = (dim as f32).sqrt().recip();
-        let a = s.op(Op::Attend { q, k, v, heads, mask: c.mask(i), scale });
+        let a = s.op(Op::Attend { q, k, v, heads, mask: c.mask(i), scale, scores: Scores::default() });
         let o = s.conv1d(a, Role::AttnOut, "attn.c_proj", [d, d]);
         let h = s.add(x, o);
         let n = s.layer_norm(h, Role::FfnNorm, "ln_2", d, c.eps);

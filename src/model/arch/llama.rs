@@ -1,7 +1,7 @@
 //! Llama 1 to 3.2 and what is saved under its class: SmolLM2, DeepSeek LLM; and Mistral, which adds a sliding window.
 
 use crate::model::config::require_kv_heads;
-use crate::model::decoder::{Rows, decoder};
+use crate::model::decoder::{Style, decoder};
 use crate::model::{Activation, Architecture, Biases, Config, ConfigReader, Gguf, Header, HeaderError, Keys, Result};
 
 /// The architecture of this file.
@@ -12,8 +12,8 @@ pub(super) static LLAMA: Architecture = Architecture {
     roots: &["model.", ""],
     embedding: "embed_tokens.weight",
     read,
-    write: |c, root| decoder(c, root, Rows::Pairs),
-    gguf: Some(Gguf { name: "llama", holds, keys, config }),
+    write: |c, root, has| decoder(c, root, has, &Style { pairs: true, ..Style::LLAMA }),
+    gguf: Some(Gguf { name: "llama", holds: silu, keys, config }),
 };
 
 fn read(r: &mut ConfigReader) -> Result<Config> {
@@ -21,13 +21,22 @@ fn read(r: &mut ConfigReader) -> Result<Config> {
     if mistral(r)? {
         require_kv_heads(r)?;
         // Before `null` could be written for none, no key meant the default.
-        let window = if r.has("sliding_window") { r.optional_size("sliding_window")? } else { Some(4096) };
-        c.windows = vec![window; c.layers];
+        c.windows = mistral_window(r, c.layers, Some(4096))?;
     } else {
         let attention = r.flag("attention_bias", false)?;
-        c.bias = Biases { qkv: attention, out: attention, ffn: r.flag("mlp_bias", false)? };
+        c.bias = Biases { qkv: attention, out: attention, ffn: r.flag("mlp_bias", false)?, norm: false };
     }
     Ok(c)
+}
+
+/// Every layer has the same window.
+pub(super) fn mistral_window(
+    r: &mut ConfigReader,
+    layers: usize,
+    default: Option<usize>,
+) -> Result<Vec<Option<usize>>> {
+    let window = if r.has("sliding_window") { r.optional_size("sliding_window")? } else { default };
+    Ok(vec![window; layers])
 }
 
 fn mistral(r: &mut ConfigReader) -> Result<bool> {
@@ -37,11 +46,11 @@ fn mistral(r: &mut ConfigReader) -> Result<bool> {
     })
 }
 
-fn holds(c: &Config) -> Result<(), &'static str> {
+pub(super) fn silu(c: &Config) -> Result<(), &'static str> {
     if c.act == Activation::Silu { Ok(()) } else { Err("its graph for `llama` has no activation but SiLU") }
 }
 
-fn keys(c: &Config, keys: &mut Keys) {
+pub(super) fn keys(c: &Config, keys: &mut Keys) {
     keys.decoder(c);
     keys.head_size(c);
     keys.set("vocab_size", c.vocab as u32);
@@ -49,6 +58,9 @@ fn keys(c: &Config, keys: &mut Keys) {
 }
 
 fn config(header: &mut Header) -> Result<(), HeaderError> {
+    if header.optional_size("expert_count")?.is_some_and(|count| count > 0) {
+        return super::mixtral::config(header);
+    }
     header.decoder()?;
     match header.window()? {
         None => header.class("LlamaForCausalLM", "llama"),

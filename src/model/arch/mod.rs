@@ -1,11 +1,50 @@
 //! One file an architecture. To add one: write it, list it here.
 
+mod bloom;
+mod cohere;
+mod falcon;
+mod gemma2;
+mod gemma3;
+mod glm4;
 mod gpt2;
+mod gptneox;
+mod gptoss;
+mod granite;
 mod llama;
+mod mixtral;
+mod mpt;
+mod olmo2;
+mod phi3;
 mod qwen2;
+mod qwen2moe;
 mod qwen3;
+mod qwen3moe;
+mod stablelm;
+mod starcoder2;
 
 use super::Architecture;
 
 /// All architectures.
-pub static ARCHITECTURES: &[&Architecture] = &[&llama::LLAMA, &qwen2::QWEN2, &qwen3::QWEN3, &gpt2::GPT2];
+pub static ARCHITECTURES: &[&Architecture] = &[
+    &llama::LLAMA,
+    &mixtral::MIXTRAL,
+    &qwen2::QWEN2,
+    &qwen2moe::QWEN2MOE,
+    &qwen3::QWEN3,
+    &qwen3moe::QWEN3MOE,
+    &gptoss::GPTOSS,
+    &gemma2::GEMMA2,
+    &gemma3::GEMMA3,
+    &phi3::PHI3,
+    &olmo2::OLMO2,
+    &granite::GRANITE,
+    &glm4::GLM4,
+    &cohere::COHERE,
+    &stablelm::STABLELM,
+    &starcoder2::STARCODER2,
+    &gptneox::GPTNEOX,
+    &falcon::FALCON,
+    &bloom::BLOOM,
+    &mpt::MPT,
+    &gpt2::GPT2,
+];

@@ -1,7 +1,7 @@
 //! Qwen1.5, Qwen2, Qwen2.5 and what is distilled into them: Llama with biases on query, key and value.
 
 use crate::model::config::{layer_windows, require_kv_heads};
-use crate::model::decoder::{Rows, decoder};
+use crate::model::decoder::{Style, decoder};
 use crate::model::{
     Activation, Architecture, Biases, Config, ConfigReader, Gguf, Header, HeaderError, Keys, Result, Rope, Scaling,
 };
@@ -14,7 +14,7 @@ pub(super) static QWEN2: Architecture = Architecture {
     roots: &["model.", ""],
     embedding: "embed_tokens.weight",
     read,
-    write: |c, root| decoder(c, root, Rows::Halves),
+    write: |c, root, has| decoder(c, root, has, &Style::LLAMA),
     gguf: Some(Gguf { name: "qwen2", holds, keys, config }),
 };
 
@@ -22,7 +22,7 @@ fn read(r: &mut ConfigReader) -> Result<Config> {
     let mut c = Config::read(r)?;
     require_kv_heads(r)?;
     c.windows = layer_windows(r, c.layers)?;
-    c.bias = Biases { qkv: true, out: false, ffn: false };
+    c.bias = Biases { qkv: true, ..Biases::default() };
     Ok(c)
 }
 

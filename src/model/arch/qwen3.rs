@@ -2,7 +2,7 @@
 
 use super::qwen2::plain;
 use crate::model::config::{layer_windows, require_kv_heads};
-use crate::model::decoder::{Rows, decoder};
+use crate::model::decoder::{Style, decoder};
 use crate::model::{Architecture, Biases, Config, ConfigReader, Error, Gguf, Header, HeaderError, Keys, Result};
 
 /// The architecture of this file.
@@ -13,7 +13,7 @@ pub(super) static QWEN3: Architecture = Architecture {
     roots: &["model.", ""],
     embedding: "embed_tokens.weight",
     read,
-    write: |c, root| decoder(c, root, Rows::Halves),
+    write: |c, root, has| decoder(c, root, has, &Style::LLAMA),
     gguf: Some(Gguf { name: "qwen3", holds, keys, config }),
 };
 
@@ -26,7 +26,7 @@ fn read(r: &mut ConfigReader) -> Result<Config> {
     }
     c.windows = layer_windows(r, c.layers)?;
     let attention = r.flag("attention_bias", false)?;
-    c.bias = Biases { qkv: attention, out: attention, ffn: false };
+    c.bias = Biases { qkv: attention, out: attention, ..Biases::default() };
     c.qk_norm = true;
     Ok(c)
 }

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::super::{
-    Activation, Carry, Gather, Index, Layer, Mask, Model, NormKind, Op, Param, Turn, Value, paired_row, unpaired_row,
+    Activation, Carry, Gather, Index, Layer, Mask, Model, NormKind, Op, Param, Routing, Scoring, Turn, Value,
+    paired_row, unpaired_row,
 };
 
 /// Rows of one width.
@@ -47,15 +48,18 @@ fn values(
             }
             Op::Norm { kind, x, w, bias, eps } => {
                 let (w, bias) = (load(w), bias.as_ref().map(load));
+                let width = load_shape(op)[load_shape(op).len() - 1];
                 let norm = |row: &Vec<f64>| {
-                    row.chunks(w.len()).flat_map(|x| normed(*kind, x, &w, bias.as_deref(), *eps)).collect()
+                    let weight = |i: usize| &w[(i * width) % w.len()..][..width];
+                    let pieces = row.chunks(width).enumerate();
+                    pieces.flat_map(|(i, x)| normed(*kind, x, weight(i), bias.as_deref(), *eps)).collect()
                 };
                 at(x).iter().map(norm).collect()
             }
             Op::Rope { x, turn, dim, table } => {
                 let mut rows = at(x).clone();
                 for (p, row) in rows.iter_mut().enumerate() {
-                    row.chunks_mut(*dim).for_each(|head| turned(head, p, *turn, &table.inverse, table.scale));
+                    row.chunks_mut(*dim).for_each(|head| turned(head, p, *turn, table.of(ids.len()), table.scale));
                 }
                 rows
             }
@@ -63,7 +67,16 @@ fn values(
                 .iter()
                 .map(|row| row.chunks(*per).flat_map(|piece| piece[*from..*to].to_vec()).collect())
                 .collect(),
-            Op::Attend { q, k, v, heads, mask, scale } => {
+            Op::Join { a, b, heads, shared } => {
+                let row = |(a, b): (&Vec<f64>, &Vec<f64>)| {
+                    let (n, m) = (a.len() / heads, if *shared { b.len() } else { b.len() / heads });
+                    let of = |h: usize| if *shared { 0 } else { h * m };
+                    (0..*heads).flat_map(|h| [&a[h * n..][..n], &b[of(h)..][..m]].concat()).collect()
+                };
+                at(a).iter().zip(at(b)).map(row).collect()
+            }
+            Op::Attend { q, k, v, heads, mask, scale, scores: how } => {
+                let sinks = how.sinks.as_ref().map(load);
                 let head = |p: usize, h: usize| -> Vec<f64> {
                     let first = match mask {
                         Mask::Causal => 0,
@@ -71,10 +84,15 @@ fn values(
                     };
                     let shared = h / (heads.q / heads.kv);
                     let query = &at(q)[p][h * heads.dim..][..heads.dim];
-                    let score = |t: usize| dot(query, &at(k)[t][shared * heads.dim..][..heads.dim]) * f64::from(*scale);
+                    let score = |t: usize| {
+                        let score = dot(query, &at(k)[t][shared * heads.dim..][..heads.dim]) * f64::from(*scale);
+                        let score = how.cap.map_or(score, |cap| f64::from(cap) * (score / f64::from(cap)).tanh());
+                        score - how.slopes.as_ref().map_or(0.0, |slopes| f64::from(slopes[h])) * (p - t) as f64
+                    };
                     let scores: Vec<f64> = (first..=p).map(score).collect();
                     let top = scores.iter().copied().fold(f64::MIN, f64::max);
                     let sum: f64 = scores.iter().map(|s| (s - top).exp()).sum();
+                    let sum = sum + sinks.as_ref().map_or(0.0, |sinks| (sinks[h] - top).exp());
                     let mut out = vec![0.0; heads.v_dim];
                     for (t, s) in (first..=p).zip(&scores) {
                         for (o, v) in out.iter_mut().zip(&at(v)[t][shared * heads.v_dim..]) {
@@ -86,8 +104,40 @@ fn values(
                 (0..ids.len()).map(|p| (0..heads.q).flat_map(|h| head(p, h)).collect()).collect()
             }
             Op::Add(a, b) => both(at(a), at(b), |a, b| a + b),
+            Op::Mul(a, b) if at(a)[0].len() == 1 => {
+                at(a).iter().zip(at(b)).map(|(a, b)| b.iter().map(|b| a[0] * b).collect()).collect()
+            }
             Op::Mul(a, b) => both(at(a), at(b), |a, b| a * b),
-            Op::Act(act, x) => at(x).iter().map(|row| row.iter().map(|&x| activated(*act, x)).collect()).collect(),
+            Op::Act(act, x) => each(at(x), |x| activated(*act, x)),
+            Op::Affine { x, scale, shift } => each(at(x), |x| x * f64::from(*scale) + f64::from(*shift)),
+            Op::Clamp { x, low, high } => each(at(x), |x| x.clamp(f64::from(*low), f64::from(*high))),
+            Op::Softcap { x, cap } => each(at(x), |x| f64::from(*cap) * (x / f64::from(*cap)).tanh()),
+            Op::Route { x, bias, how } => {
+                let bias = bias.as_ref().map(load);
+                at(x).iter().map(|logits| routed(logits, bias.as_deref(), how)).collect()
+            }
+            Op::Experts { x, route, w, bias } => {
+                let (weights, bias, [_, n, k]) = (load(w), bias.as_ref().map(load), stack(w));
+                let row = |(x, route): (&Vec<f64>, &Vec<f64>)| {
+                    let slot = |(j, expert): (usize, &f64)| {
+                        let (e, from) = (*expert as usize, if x.len() == k { 0 } else { j * k });
+                        product(
+                            &x[from..from + k],
+                            &weights[e * n * k..][..n * k],
+                            bias.as_ref().map(|b| &b[e * n..][..n]),
+                        )
+                    };
+                    route[..route.len() / 2].iter().enumerate().flat_map(slot).collect()
+                };
+                at(x).iter().zip(at(route)).map(row).collect()
+            }
+            Op::Mix { x, route } => {
+                let row = |(x, route): (&Vec<f64>, &Vec<f64>)| {
+                    let (top, width) = (route.len() / 2, x.len() / (route.len() / 2));
+                    (0..width).map(|i| (0..top).map(|j| x[j * width + i] * route[top + j]).sum()).collect()
+                };
+                at(x).iter().zip(at(route)).map(row).collect()
+            }
         };
         made.push(rows);
     }
@@ -114,8 +164,72 @@ pub(super) fn gather(from: &Gather, shape: &[usize], tensor: &dyn Fn(&str) -> Ve
             let row = |r| data[unpaired_row(r, shape[0] / heads) * cols..][..cols].to_vec();
             (0..shape[0]).flat_map(row).collect()
         }
+        Gather::Picked { name, .. } | Gather::Ungrouped { name, .. } | Gather::Grouped { name, .. } => {
+            // Where the rows come from is tested beside the enum, and by transformers' logits.
+            let data = tensor(name);
+            let cols = if shape.len() == 1 { 1 } else { shape[shape.len() - 1] };
+            let rows = shape.iter().product::<usize>() / cols;
+            (0..rows).flat_map(|r| data[from.source_row(r, rows) * cols..][..cols].to_vec()).collect()
+        }
+        Gather::Woven(parts) => {
+            let data: Vec<(Vec<f32>, usize)> = parts.iter().map(|(name, rows)| (tensor(name), *rows)).collect();
+            let cols = if shape.len() == 1 { 1 } else { shape[shape.len() - 1] };
+            let turns = data[0].0.len() / data[0].1 / cols;
+            let turn =
+                |i: usize| data.iter().flat_map(move |(data, rows)| &data[i * rows * cols..(i + 1) * rows * cols]);
+            (0..turns).flat_map(|i| turn(i).copied().collect::<Vec<f32>>()).collect()
+        }
+        Gather::Shifted { name, by } => tensor(name).iter().map(|x| x + by).collect(),
+        Gather::Columns { name, step, first } => {
+            let (data, [count, n, k]) = (tensor(name), [shape[0], shape[1], shape[2]]);
+            let element = |e: usize, r: usize, c: usize| data[(e * k + c) * n * step + r * step + first];
+            let rows = (0..count).flat_map(|e| (0..n).map(move |r| (e, r)));
+            rows.flat_map(|(e, r)| (0..k).map(|c| element(e, r, c)).collect::<Vec<f32>>()).collect()
+        }
+        Gather::Every { name, step, first } => tensor(name).into_iter().skip(*first).step_by(*step).collect(),
         Gather::Computed(values) => values.to_vec(),
     }
+}
+
+/// The shape of a norm's weight.
+fn load_shape(op: &Op) -> &[usize] {
+    match op {
+        Op::Norm { w, .. } => &w.shape,
+        other => panic!("{other:?} is no norm"),
+    }
+}
+
+fn stack(w: &Param) -> [usize; 3] {
+    w.shape.clone().try_into().expect("a stack")
+}
+
+fn each(rows: &Rows, f: impl Fn(f64) -> f64) -> Rows {
+    rows.iter().map(|row| row.iter().map(|&x| f(x)).collect()).collect()
+}
+
+/// By sorting.
+fn routed(logits: &[f64], bias: Option<&[f64]>, how: &Routing) -> Vec<f64> {
+    let sum: f64 = logits.iter().map(|x| x.exp()).sum();
+    let score = |x: &f64| match how.scoring {
+        Scoring::Softmax => x.exp() / sum,
+        Scoring::Sigmoid => 1.0 / (1.0 + (-x).exp()),
+    };
+    let scores: Vec<f64> = logits.iter().map(score).collect();
+    let chosen: Vec<f64> = scores.iter().enumerate().map(|(i, x)| x + bias.map_or(0.0, |bias| bias[i])).collect();
+    let of = logits.len() / how.groups;
+    let quality = |g: &usize| -> f64 {
+        let mut group = chosen[g * of..(g + 1) * of].to_vec();
+        group.sort_by(|a, b| b.total_cmp(a));
+        group[..how.group_best].iter().sum()
+    };
+    let mut groups: Vec<usize> = (0..how.groups).collect();
+    groups.sort_by(|a, b| quality(b).total_cmp(&quality(a)));
+    let mut experts: Vec<usize> = (0..logits.len()).filter(|e| groups[..how.top_groups].contains(&(e / of))).collect();
+    experts.sort_by(|a, b| chosen[*b].total_cmp(&chosen[*a]));
+    experts.truncate(how.top);
+    let sum: f64 = if how.normalise { experts.iter().map(|e| scores[*e]).sum() } else { 1.0 };
+    let weights = experts.iter().map(|e| scores[*e] / sum * f64::from(how.scale));
+    experts.iter().map(|e| *e as f64).chain(weights).collect()
 }
 
 fn both(a: &Rows, b: &Rows, f: impl Fn(f64, f64) -> f64) -> Rows {
@@ -158,6 +272,8 @@ fn activated(act: Activation, x: f64) -> f64 {
     match act {
         Activation::Silu => x / (1.0 + (-x).exp()),
         Activation::GeluTanh => x / 2.0 * (1.0 + tanh.tanh()),
+        Activation::GeluQuick => x / (1.0 + (-1.702 * x).exp()),
+        Activation::Sigmoid => 1.0 / (1.0 + (-x).exp()),
         Activation::Relu => x.max(0.0),
         Activation::Gelu => panic!("no committed model has it: std lacks erf"),
     }

@@ -60,14 +60,6 @@ pub enum Error {
         /// Positions that the model learned.
         rows: usize,
     },
-    /// Attention whose values are not as wide as its keys.
-    #[error("attention with keys of {dim} and values of {v_dim} elements is not computed yet")]
-    ValueHeads {
-        /// Width of a key.
-        dim: usize,
-        /// Width of a value.
-        v_dim: usize,
-    },
     /// A program without an embedding.
     #[error("the program does not embed its tokens")]
     NoEmbedding,
@@ -94,7 +86,7 @@ impl Error {
             | Error::Sequences { .. }
             | Error::Positions { .. }
             | Error::TooMany { .. } => Kind::Bad,
-            Error::ValueHeads { .. } | Error::NoEmbedding | Error::NoHead => Kind::Unsupported,
+            Error::NoEmbedding | Error::NoHead => Kind::Unsupported,
         }
     }
 
@@ -109,11 +101,7 @@ impl Error {
             Error::Positions { rows, .. } => Some(format!("`--ctx {rows}` at most")),
             Error::Token { .. } => Some("the tokenizer belongs to another model".to_owned()),
             Error::Activation { .. } => Some("a weight or a scale is far out of range".to_owned()),
-            Error::TooMany { .. }
-            | Error::Sequences { .. }
-            | Error::ValueHeads { .. }
-            | Error::NoEmbedding
-            | Error::NoHead => None,
+            Error::TooMany { .. } | Error::Sequences { .. } | Error::NoEmbedding | Error::NoHead => None,
         }
     }
 }

@@ -18,6 +18,7 @@ pub struct Head<'a> {
     weight: Weight<'a>,
     name: String,
     bias: Option<Vec<f32>>,
+    cap: Option<f32>,
 }
 
 /// The weights of one tile of the vocabulary.
@@ -34,12 +35,13 @@ impl<'a> Head<'a> {
         mut x: Vec<f32>,
         w: &'a Param,
         bias: Option<&Param>,
+        cap: Option<f32>,
     ) -> Result<Head<'a>> {
         let weight = Weight::new(source, &w.from, &w.shape)?;
         if let Some(rounding) = settings.activations.rounding(weight.storage()) {
             rounding.round(&mut x, weight.cols);
         }
-        Ok(Head { settings, x, weight, name: w.name.clone(), bias: vector(settings.isa, source, bias)? })
+        Ok(Head { settings, x, weight, name: w.name.clone(), bias: vector(settings.isa, source, bias)?, cap })
     }
 
     /// How many tokens there are logits of.
@@ -71,5 +73,8 @@ impl<'a> Head<'a> {
         let x = &self.x[rows.start * k..rows.end * k];
         let bias = self.bias.as_ref().map(|bias| &bias[tile.tokens.clone()]);
         matmul(self.settings.isa, x, rows.len(), k, weight, n, bias, out, self.settings.precision);
+        if let Some(cap) = self.cap {
+            cpu::softcap(self.settings.isa, out, cap);
+        }
     }
 }

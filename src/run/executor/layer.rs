@@ -6,9 +6,10 @@ use planish_kernels::cpu::{self, Attention, Rotation, Turns};
 use rayon::prelude::*;
 
 use super::buffers::Buffers;
-use super::weights::{Loaded, read};
-use super::{Result, Settings, Tap};
+use super::weights::{Loaded, Stack, read};
+use super::{Result, Settings, Tap, experts};
 use crate::model::{Activation, Carry, Frequencies, Index, Layer, Mask, NormKind, Op, Turn, Value};
+use crate::run::Weight;
 
 /// Whole sequences that run together.
 pub(super) struct Group<'a> {
@@ -27,7 +28,7 @@ pub(super) fn run(
     buffers: &mut Buffers,
     ops: &[Op],
     layer: &Layer,
-    weights: &[Loaded<'_>],
+    weights_of_layer: &[Loaded<'_>],
     group: &Group<'_>,
     hidden: Vec<f32>,
     turns: impl Fn(&Arc<Frequencies>) -> Option<Arc<Turns>>,
@@ -36,10 +37,14 @@ pub(super) fn run(
     let wanted = hidden_result(layer);
     let keep: Vec<Value> = wanted.into_iter().collect();
     let mut values = Values { made: Vec::with_capacity(ops.len()), last: last_uses(ops, &keep), hidden, buffers };
-    for (at, (op, weights)) in ops.iter().zip(weights).enumerate() {
+    for (at, (op, weights)) in ops.iter().zip(weights_of_layer).enumerate() {
+        if let Some(tap) = &mut tap {
+            experts::tap(settings, &mut values, at, ops, layer, weights_of_layer, group, &mut **tap)?;
+        }
         let value = step(settings, &mut values, at, op, weights, group, &turns)?;
         if let Some(tap) = &mut tap
-            && let Some((read, _)) = ops.iter().filter_map(Op::reads).find(|(read, _)| read.index() == at)
+            && let Some((read, _)) =
+                ops.iter().filter(|op| op.route().is_none()).filter_map(Op::reads).find(|(read, _)| read.index() == at)
         {
             tap.value(layer, read, &value)?;
         }
@@ -107,15 +112,15 @@ fn last_uses(ops: &[Op], keep: &[Value]) -> Vec<usize> {
 }
 
 /// The values of a layer while somebody will read them.
-struct Values<'a> {
-    made: Vec<Option<Vec<f32>>>,
+pub(super) struct Values<'a> {
+    pub(super) made: Vec<Option<Vec<f32>>>,
     last: Vec<usize>,
     hidden: Vec<f32>,
-    buffers: &'a mut Buffers,
+    pub(super) buffers: &'a mut Buffers,
 }
 
 impl Values<'_> {
-    fn get(&self, value: Value) -> &[f32] {
+    pub(super) fn get(&self, value: Value) -> &[f32] {
         self.made[value.index()].as_deref().unwrap_or_default()
     }
 
@@ -125,6 +130,12 @@ impl Values<'_> {
             return self.made[value.index()].take().unwrap_or_default();
         }
         self.copy(value)
+    }
+
+    /// Copies of the values that are `wanted`, to go another way with: room for all ops, and nothing is given back.
+    pub(super) fn fork(&mut self, ops: usize, wanted: impl Fn(Value) -> bool) -> Values<'_> {
+        let made = (0..ops).map(|i| self.made.get(i).filter(|_| wanted(Value::at(i))).cloned().flatten()).collect();
+        Values { made, last: vec![usize::MAX; ops], hidden: vec![], buffers: self.buffers }
     }
 
     fn copy(&mut self, value: Value) -> Vec<f32> {
@@ -145,7 +156,7 @@ impl Values<'_> {
     }
 }
 
-fn step(
+pub(super) fn step(
     settings: &Settings,
     values: &mut Values<'_>,
     at: usize,
@@ -174,7 +185,8 @@ fn step(
             out
         }
         (Op::Linear { x, w, .. }, Loaded::Linear(matrix, bias, storage)) => {
-            let (n, k) = (w.shape[0], w.shape[1]);
+            let k = w.shape.last().copied().unwrap_or(1);
+            let n = w.shape.iter().product::<usize>() / k.max(1);
             let mut out = values.buffers.take(rows * n);
             let bias = bias.as_deref();
             let mut multiply = |x: &[f32]| {
@@ -192,11 +204,16 @@ fn step(
         }
         (Op::Norm { kind, x, w, eps, .. }, Loaded::Weight(matrix, bias)) => {
             let mut out = values.buffers.take(values.get(*x).len());
-            let (x, width) = (values.get(*x), w.shape[0]);
+            let (x, width, each) = (values.get(*x), w.shape.last().copied().unwrap_or(1), w.shape.len() > 1);
             let cpu::Weight::F32(w) = matrix.view() else { unreachable!("norms are decoded when they are loaded") };
+            // Pieces with a weight of their own are multiplied by it afterwards.
+            let shared = (!each).then_some(w);
             match kind {
-                NormKind::Rms => cpu::rms_norm(isa, x, width, Some(w), *eps, &mut out),
-                NormKind::Layer => cpu::layer_norm(isa, x, width, Some(w), bias.as_deref(), *eps, &mut out),
+                NormKind::Rms => cpu::rms_norm(isa, x, width, shared, *eps, &mut out),
+                NormKind::Layer => cpu::layer_norm(isa, x, width, shared, bias.as_deref(), *eps, &mut out),
+            }
+            if each {
+                cpu::multiply_columns(isa, &mut out, w);
             }
             out
         }
@@ -218,19 +235,35 @@ fn step(
             pieces.for_each(|(out, x)| out.copy_from_slice(&x[*from..*to]));
             out
         }
-        (Op::Attend { q, k, v, heads, mask, scale }, _) => {
+        (Op::Join { a, b, heads, shared }, _) => join(values, *a, *b, *heads, *shared, rows),
+        (Op::Attend { q, k, v, heads, mask, scale, scores }, Loaded::Vector(sinks)) => {
             let mut out = values.buffers.take(rows * heads.q * heads.v_dim);
             let window = match mask {
                 Mask::Causal => None,
                 Mask::Window(tokens) => Some(*tokens),
             };
-            let shape = Attention { heads: heads.q, kv_heads: heads.kv, head_dim: heads.dim, scale: *scale, window };
+            let shape = Attention {
+                heads: heads.q,
+                kv_heads: heads.kv,
+                head_dim: heads.dim,
+                value_dim: heads.v_dim,
+                scale: *scale,
+                window,
+                cap: scores.cap,
+                slopes: scores.slopes.as_deref(),
+                sinks: sinks.as_deref(),
+            };
             cpu::attend(isa, &shape, group.tokens, values.get(*q), values.get(*k), values.get(*v), &mut out);
             out
         }
         (Op::Add(a, b), _) => {
             let mut out = if a == b { values.copy(*a) } else { values.own(*a, at) };
             cpu::add(isa, &mut out, values.get(*b));
+            out
+        }
+        (Op::Mul(a, b), _) if values.get(*a).len() == rows && values.get(*b).len() != rows => {
+            let mut out = values.own(*b, at);
+            cpu::multiply_rows(isa, &mut out, values.get(*a));
             out
         }
         (Op::Mul(a, b), _) => {
@@ -244,13 +277,77 @@ fn step(
                 Activation::Silu => cpu::Activation::Silu,
                 Activation::Gelu => cpu::Activation::Gelu,
                 Activation::GeluTanh => cpu::Activation::GeluTanh,
+                Activation::GeluQuick => cpu::Activation::GeluQuick,
                 Activation::Relu => cpu::Activation::Relu,
+                Activation::Sigmoid => cpu::Activation::Sigmoid,
             };
             cpu::activate(isa, kind, &mut out);
             out
         }
-        (Op::Embed { .. } | Op::Linear { .. } | Op::Norm { .. }, _) => {
+        (Op::Affine { x, scale, shift }, _) => {
+            let mut out = values.own(*x, at);
+            cpu::affine(isa, &mut out, *scale, *shift);
+            out
+        }
+        (Op::Clamp { x, low, high }, _) => {
+            let mut out = values.own(*x, at);
+            cpu::clamp(isa, &mut out, *low, *high);
+            out
+        }
+        (Op::Softcap { x, cap }, _) => {
+            let mut out = values.own(*x, at);
+            cpu::softcap(isa, &mut out, *cap);
+            out
+        }
+        (Op::Route { x, how, .. }, Loaded::Vector(bias)) => {
+            let experts = values.get(*x).len() / rows.max(1);
+            let mut out = values.buffers.take(rows * 2 * how.top);
+            let how = experts::routing(how, bias.as_deref());
+            cpu::route(isa, &how, experts, values.get(*x), &mut out);
+            out
+        }
+        (Op::Experts { x, route, w, .. }, Loaded::Experts(stack, bias)) => {
+            let bias = bias.as_deref();
+            match stack {
+                Stack::Stored(weight) => experts::multiply(settings, values, *x, *route, w, weight, bias, rows)?,
+                Stack::Given(matrices) => {
+                    let weight = Weight::given(matrices, &w.shape);
+                    experts::multiply(settings, values, *x, *route, w, &weight, bias, rows)?
+                }
+            }
+        }
+        (Op::Mix { x, route }, _) => {
+            let top = values.get(*route).len() / rows.max(1) / 2;
+            let width = values.get(*x).len() / rows.max(1) / top.max(1);
+            let mut out = values.buffers.take(rows * width);
+            cpu::mix(isa, values.get(*x), values.get(*route), top, width, &mut out);
+            out
+        }
+        (
+            Op::Embed { .. }
+            | Op::Linear { .. }
+            | Op::Norm { .. }
+            | Op::Attend { .. }
+            | Op::Route { .. }
+            | Op::Experts { .. },
+            _,
+        ) => {
             unreachable!("weights are loaded by the same ops in the same order")
         }
     })
+}
+
+/// The pieces of `a` and `b` in turn.
+fn join(values: &mut Values<'_>, a: Value, b: Value, heads: usize, shared: bool, rows: usize) -> Vec<f32> {
+    let (x, y) = (values.get(a).len() / rows.max(1), values.get(b).len() / rows.max(1));
+    let (n, m) = (x / heads.max(1), if shared { y } else { y / heads.max(1) });
+    let mut out = values.buffers.take(rows * heads * (n + m));
+    let pairs = values.get(a).par_chunks(x.max(1)).zip(values.get(b).par_chunks(y.max(1)));
+    out.par_chunks_mut((heads * (n + m)).max(1)).zip(pairs).for_each(|(out, (a, b))| {
+        for (head, out) in out.chunks_exact_mut(n + m).enumerate() {
+            out[..n].copy_from_slice(&a[head * n..][..n]);
+            out[n..].copy_from_slice(&b[if shared { 0 } else { head * m }..][..m]);
+        }
+    });
+    out
 }

@@ -8,6 +8,7 @@ mod activations;
 mod buffers;
 mod carry;
 mod error;
+mod experts;
 mod head;
 mod layer;
 mod staged;
@@ -26,7 +27,7 @@ use planish_kernels::Isa;
 use planish_kernels::cpu::{Precision, Turns};
 
 use crate::dialect::Tensors;
-use crate::model::{Carry, Frequencies, Index, Layer, Model, Objective, Op, Value};
+use crate::model::{Carry, Frequencies, Index, Layer, Logits, Model, Objective, Op, Value};
 use buffers::Buffers;
 use layer::Group;
 use weights::Loaded;
@@ -57,6 +58,27 @@ impl Default for Settings {
 pub trait Tap {
     /// `x` is what `value` of `layer` is for some whole sequences, `[rows, width]`. Sequences come in order.
     fn value(&mut self, layer: &Layer, value: Value, x: &[f32]) -> Result<()>;
+
+    /// The rows of `value` of `layer` that one expert's matrices read, for the same sequences.
+    fn expert(&mut self, layer: &Layer, value: Value, rows: &ExpertRows<'_>) -> Result<()>;
+
+    /// Whether [`Tap::expert`] is shown what every expert would read of every token, whoever the token goes to. The
+    /// tokens themselves go their way as always.
+    fn every_expert(&self) -> bool {
+        false
+    }
+}
+
+/// What an expert reads.
+pub struct ExpertRows<'a> {
+    /// Which of the stack.
+    pub expert: usize,
+    /// `[rows, width]`.
+    pub x: &'a [f32],
+    /// The token of each row, counted over the sequences that run together.
+    pub tokens: &'a [usize],
+    /// How many of the tokens go to this expert: all of the rows, unless every expert is shown every token.
+    pub routed: usize,
 }
 
 /// A program on its way through its layers.
@@ -189,7 +211,7 @@ impl<'a> Executor<'a> {
             return Ok(None);
         }
         let Some(layer) = self.layers.last().copied() else { return Ok(None) };
-        let Some((Op::Linear { x, w, bias }, ops)) = layer.ops.split_last() else { return Err(Error::NoHead) };
+        let Logits { before: ops, x, w, bias, cap } = layer.head().ok_or(Error::NoHead)?;
         let weights = Loaded::layer(self.settings.isa, self.source, ops)?;
         let mut hidden = self.buffers.take(rows.len() * self.width);
         for (&row, out) in rows.iter().zip(hidden.chunks_exact_mut(self.width)) {
@@ -197,9 +219,9 @@ impl<'a> Executor<'a> {
         }
         // Rows of the head are tokens of their own: it has no op that looks at others.
         let group = Group { ids: &[], tokens: 1, rows: rows.len() };
-        let until = Layer { results: vec![(Carry::Hidden, *x)], ..layer.clone() };
+        let until = Layer { results: vec![(Carry::Hidden, x)], ..layer.clone() };
         let x = self.run(ops, &until, &weights, &group, hidden, None)?.ok_or(Error::NoHead)?;
-        Ok(Some(Head::new(self.settings, self.source, x, w, bias.as_ref())?))
+        Ok(Some(Head::new(self.settings, self.source, x, w, bias, cap)?))
     }
 
     /// Shows `tap` what the head reads for every token, once every step was made. Makes no logits.
@@ -208,15 +230,15 @@ impl<'a> Executor<'a> {
         if self.next < self.steps() || self.objective == Objective::Hidden {
             return Ok(());
         }
-        let Some((Op::Linear { x, .. }, ops)) = layer.ops.split_last() else { return Err(Error::NoHead) };
+        let Logits { before: ops, x, .. } = layer.head().ok_or(Error::NoHead)?;
         let weights = Loaded::layer(self.settings.isa, self.source, ops)?;
-        let until = Layer { results: vec![(Carry::Hidden, *x)], ..layer.clone() };
+        let until = Layer { results: vec![(Carry::Hidden, x)], ..layer.clone() };
         for rows in self.groups() {
             let group = Group { ids: &self.ids[rows.clone()], tokens: self.tokens, rows: rows.len() };
             let mut hidden = self.buffers.take(rows.len() * self.width);
             self.hidden.read(rows.start, &mut hidden)?;
             let read = self.run(ops, &until, &weights, &group, hidden, None)?.ok_or(Error::NoHead)?;
-            tap.value(layer, *x, &read)?;
+            tap.value(layer, x, &read)?;
             self.buffers.give(read);
         }
         Ok(())
@@ -242,7 +264,7 @@ impl<'a> Executor<'a> {
     fn turns_of(&mut self, op: &Op) {
         let Op::Rope { table, .. } = op else { return };
         if !self.turns.iter().any(|(other, _)| Arc::ptr_eq(table, other)) {
-            let turns = Turns::new(&table.inverse, table.scale, self.tokens);
+            let turns = Turns::new(table.of(self.tokens), table.scale, self.tokens);
             self.turns.push((table.clone(), Arc::new(turns)));
         }
     }
@@ -269,17 +291,21 @@ fn check(op: &Op, ids: &[u32], tokens: usize) -> Result<()> {
             Some(&rows) if tokens <= rows => Ok(()),
             rows => Err(Error::Positions { tokens, rows: rows.copied().unwrap_or(0) }),
         },
-        Op::Attend { heads, .. } if heads.dim != heads.v_dim => {
-            Err(Error::ValueHeads { dim: heads.dim, v_dim: heads.v_dim })
-        }
         Op::Carried(_)
         | Op::Linear { .. }
         | Op::Norm { .. }
         | Op::Rope { .. }
         | Op::Slice { .. }
         | Op::Attend { .. }
+        | Op::Join { .. }
         | Op::Add(..)
         | Op::Mul(..)
-        | Op::Act(..) => Ok(()),
+        | Op::Act(..)
+        | Op::Affine { .. }
+        | Op::Clamp { .. }
+        | Op::Softcap { .. }
+        | Op::Route { .. }
+        | Op::Experts { .. }
+        | Op::Mix { .. } => Ok(()),
     }
 }

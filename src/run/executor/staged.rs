@@ -39,10 +39,8 @@ impl<'a> Executor<'a> {
         let mut from = 0;
         for cut in cuts(layer).into_iter().map(Some).chain([None]) {
             let to = cut.map_or(layer.ops.len(), |value| value.index() + 1);
-            let weights = layer.ops[from..to]
-                .iter()
-                .map(|op| Loaded::replaced(self.settings.isa, self.source, op, &mut replaced))
-                .collect::<Result<Vec<_>>>()?;
+            let ops = &layer.ops[from..to];
+            let weights = Loaded::replaced(self.settings.isa, self.source, ops, &mut replaced)?;
             let keep = alive(layer, to);
             let mut stores = match cut {
                 Some(_) => self.stores(keep.iter().map(|v| v.index()).filter(|at| *at >= from), &widths, &between)?,

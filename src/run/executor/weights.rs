@@ -21,6 +21,18 @@ pub(super) enum Loaded<'a> {
     Weight(Matrix<'a>, Option<Vec<f32>>),
     /// The same of a product, and how the checkpoint stores the weight.
     Linear(Matrix<'a>, Option<Vec<f32>>, Stored),
+    /// Matrices of which each is read when a token goes to its expert, and a bias for each.
+    Experts(Stack<'a>, Option<Vec<f32>>),
+    /// A vector beside an op that multiplies nothing.
+    Vector(Option<Vec<f32>>),
+}
+
+/// The matrices of experts.
+pub(super) enum Stack<'a> {
+    /// Read when they are needed.
+    Stored(Weight<'a>),
+    /// In the place of those.
+    Given(Vec<f32>),
 }
 
 /// A weight's elements.
@@ -46,52 +58,58 @@ const BAND: usize = 1 << 16;
 impl<'a> Loaded<'a> {
     /// What each of these ops needs.
     pub(super) fn layer(isa: Isa, source: &'a Tensors, ops: &'a [Op]) -> Result<Vec<Loaded<'a>>> {
-        ops.iter().map(|op| Loaded::op(isa, source, op)).collect()
+        Loaded::replaced(isa, source, ops, &mut BTreeMap::new())
     }
 
-    /// What this op needs, where `replaced` has it from there.
+    /// What each of these ops needs; what `given` has by name is taken from there.
     pub(super) fn replaced(
         isa: Isa,
         source: &'a Tensors,
-        op: &'a Op,
-        replaced: &mut BTreeMap<String, Vec<f32>>,
-    ) -> Result<Loaded<'a>> {
-        let mut given = |param: &Param| replaced.remove(&param.name);
-        Ok(match op {
-            Op::Linear { w, bias, .. } => {
-                let storage = Weight::new(source, &w.from, &w.shape)?.storage();
-                let given_bias = bias.as_ref().and_then(&mut given);
-                let bias = given_bias.map_or_else(|| vector(isa, source, bias.as_ref()), |bias| Ok(Some(bias)))?;
-                let matrix = given(w).map_or_else(|| matrix(isa, source, w), |values| Ok(Matrix::F32(values)))?;
-                Loaded::Linear(matrix, bias, storage)
-            }
-            Op::Norm { w, bias, .. } => {
-                let given_bias = bias.as_ref().and_then(&mut given);
-                let bias = given_bias.map_or_else(|| vector(isa, source, bias.as_ref()), |bias| Ok(Some(bias)))?;
-                let w = given(w).map_or_else(|| decoded(isa, source, w), Ok)?;
-                Loaded::Weight(Matrix::F32(w), bias)
-            }
-            _ => Loaded::op(isa, source, op)?,
-        })
+        ops: &'a [Op],
+        given: &mut BTreeMap<String, Vec<f32>>,
+    ) -> Result<Vec<Loaded<'a>>> {
+        ops.iter().map(|op| Loaded::op(isa, source, op, given)).collect()
     }
 
-    fn op(isa: Isa, source: &'a Tensors, op: &'a Op) -> Result<Loaded<'a>> {
+    fn op(isa: Isa, source: &'a Tensors, op: &'a Op, given: &mut BTreeMap<String, Vec<f32>>) -> Result<Loaded<'a>> {
+        let mut bias_of = |param: Option<&Param>| match param.and_then(|param| given.remove(&param.name)) {
+            Some(values) => Ok(Some(values)),
+            None => vector(isa, source, param),
+        };
         Ok(match op {
             Op::Embed { table, .. } => Loaded::Table(Weight::new(source, &table.from, &table.shape)?),
             Op::Linear { w, bias, .. } => {
+                let bias = bias_of(bias.as_ref())?;
                 let storage = Weight::new(source, &w.from, &w.shape)?.storage();
-                Loaded::Linear(matrix(isa, source, w)?, vector(isa, source, bias.as_ref())?, storage)
+                let matrix = given.remove(&w.name).map_or_else(|| matrix(isa, source, w), |w| Ok(Matrix::F32(w)))?;
+                Loaded::Linear(matrix, bias, storage)
             }
             Op::Norm { w, bias, .. } => {
-                Loaded::Weight(Matrix::F32(decoded(isa, source, w)?), vector(isa, source, bias.as_ref())?)
+                let bias = bias_of(bias.as_ref())?;
+                let w = given.remove(&w.name).map_or_else(|| decoded(isa, source, w), Ok)?;
+                Loaded::Weight(Matrix::F32(w), bias)
             }
+            Op::Experts { w, bias, .. } => {
+                let bias = bias_of(bias.as_ref())?;
+                let stack = match given.remove(&w.name) {
+                    Some(values) => Stack::Given(values),
+                    None => Stack::Stored(Weight::new(source, &w.from, &w.shape)?),
+                };
+                Loaded::Experts(stack, bias)
+            }
+            Op::Attend { scores, .. } => Loaded::Vector(bias_of(scores.sinks.as_ref())?),
+            Op::Route { bias, .. } => Loaded::Vector(bias_of(bias.as_ref())?),
             Op::Carried(_)
             | Op::Rope { .. }
             | Op::Slice { .. }
-            | Op::Attend { .. }
+            | Op::Join { .. }
             | Op::Add(..)
             | Op::Mul(..)
-            | Op::Act(..) => Loaded::None,
+            | Op::Act(..)
+            | Op::Affine { .. }
+            | Op::Clamp { .. }
+            | Op::Softcap { .. }
+            | Op::Mix { .. } => Loaded::None,
         })
     }
 }
@@ -110,7 +128,9 @@ fn matrix<'a>(isa: Isa, source: &'a Tensors, param: &'a Param) -> Result<Matrix<
 
 /// Rows that can be multiplied from the file as they are.
 pub(super) fn borrowed<'a>(weight: &Weight<'a>, rows: std::ops::Range<usize>) -> Option<&'a [u8]> {
-    let plain = weight.storage() == Storage::Plain(Dtype::BF16) && weight.piece_rows == weight.rows;
+    let piece = weight.piece_rows.max(1);
+    let whole = rows.start / piece == rows.end.saturating_sub(1) / piece;
+    let plain = weight.storage() == Storage::Plain(Dtype::BF16) && whole;
     plain.then(|| weight.bytes(rows)).flatten()
 }
 
