@@ -133,7 +133,7 @@ impl<'a> Search<'a> {
         let [x, w] = &self.logarithms;
         let curve: Vec<f64> = x.iter().zip(w).map(|(x, w)| a * x - b * w).collect();
         let (low, high) = curve.iter().fold((f64::MAX, f64::MIN), |(low, high), c| (low.min(*c), high.max(*c)));
-        curve.iter().map(|c| (c - (low + high) / 2.0).exp() as f32).collect()
+        curve.iter().map(|c| (c - f64::midpoint(low, high)).exp() as f32).collect()
     }
 
     /// What all readers lose, as a share of what there is to lose.
