@@ -69,9 +69,9 @@ impl Checkpoint {
                 let generation = optional_json(&dir.join("generation_config.json"))?;
                 let tensors = match Tensors::open(source, &config) {
                     Ok(tensors) => tensors,
-                    Err((source, error)) => {
-                        unread = Some(error);
-                        Tensors::plain(source)
+                    Err(failed) => {
+                        unread = Some(failed.error);
+                        Tensors::plain(failed.source)
                     }
                 };
                 // Read, and none of the architecture's business.

@@ -123,9 +123,8 @@ impl Error {
             Error::Config(_) => "quantization_config should be the one that was saved with the weights",
             Error::Container(error) => return error.hint(),
             Error::UnknownMethod { .. } | Error::Unsupported { .. } => "take the checkpoint that it was made from",
-            Error::NoConfig { .. } => "config.json should be the one that was saved with the weights",
             Error::Missing { .. } => "check that all shards are there",
-            Error::Dtype { .. } | Error::Shape { .. } | Error::AtOdds { .. } => {
+            Error::NoConfig { .. } | Error::Dtype { .. } | Error::Shape { .. } | Error::AtOdds { .. } => {
                 "config.json should be the one that was saved with the weights"
             }
             Error::Group { .. } | Error::Value { .. } => "the file is damaged, or made by a tool that is not known yet",

@@ -47,13 +47,15 @@ impl Dialect for Fp8Block {
         only(config, "scale_fmt", &["ue8m0", "float"])?;
         let block = match config.get("weight_block_size") {
             None => None,
-            Some(sizes) => match sizes.as_array().map(|list| list.iter().map(|n| n.as_u64()).collect::<Vec<_>>()) {
-                Some(list) => match list[..] {
-                    [Some(rows @ 1..), Some(cols @ 1..)] => Some([rows as usize, cols as usize]),
-                    _ => return Err(config.bad("weight_block_size", "two sizes").into()),
-                },
-                None => return Err(config.bad("weight_block_size", "two sizes").into()),
-            },
+            Some(sizes) => {
+                match sizes.as_array().map(|list| list.iter().map(serde_json::Value::as_u64).collect::<Vec<_>>()) {
+                    Some(list) => match list[..] {
+                        [Some(rows @ 1..), Some(cols @ 1..)] => Some([rows as usize, cols as usize]),
+                        _ => return Err(config.bad("weight_block_size", "two sizes").into()),
+                    },
+                    None => return Err(config.bad("weight_block_size", "two sizes").into()),
+                }
+            }
         };
         let mut reading = Reading::default();
         for info in source.infos() {

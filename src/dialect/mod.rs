@@ -23,7 +23,7 @@ pub use error::{Error, Result};
 use planish_formats::Source;
 pub use stored::{Element, Scheme, Stored};
 pub use target::{Form, Linear, TARGETS, Target};
-pub use tensors::{Tensor, Tensors};
+pub use tensors::{Tensor, Tensors, Unread};
 pub(crate) use unpack::Buffers;
 
 use crate::model::ConfigReader;

@@ -176,11 +176,9 @@ impl Packed {
             }
         }
         let (bands, groups) = (self.bands(), self.groups());
-        let right = match self.scales.by_group {
-            true => info.shape == [groups, self.rows],
-            // A scale for all, or one a row, is written with and without the dimensions of 1.
-            false => same(info, &[outer, bands, groups]),
-        };
+        // A scale for all, or one a row, is written with and without the dimensions of 1.
+        let by_group = self.scales.by_group;
+        let right = if by_group { info.shape == [groups, self.rows] } else { same(info, &[outer, bands, groups]) };
         if !right {
             let expected = if self.scales.by_group { [groups, self.rows] } else { [bands, groups] };
             let of = format!("{expected:?} for weights {:?}", [self.rows, self.cols]);

@@ -22,6 +22,14 @@ pub struct Tensors {
     notes: Vec<String>,
 }
 
+/// A source that could not be read as its configuration says.
+pub struct Unread {
+    /// The source.
+    pub source: Box<dyn Source>,
+    /// Why not.
+    pub error: Error,
+}
+
 /// One logical tensor, ready to be read.
 #[derive(Clone, Debug)]
 pub enum Tensor<'a> {
@@ -52,16 +60,16 @@ impl Tensors {
     /// # Errors
     /// A method or a key that is not understood; tensors that are missing or do not fit each other. The source comes back
     /// with the error. Reads no weight.
-    pub fn open(source: Box<dyn Source>, config: &Json) -> Result<Tensors, (Box<dyn Source>, Error)> {
+    pub fn open(source: Box<dyn Source>, config: &Json) -> Result<Tensors, Box<Unread>> {
         match read(source.as_ref(), config) {
             Ok((dialect, reading)) => {
                 let mut tensors = Tensors { dialect, ..Tensors::plain(source) };
                 match tensors.apply(reading) {
                     Ok(()) => Ok(tensors),
-                    Err(error) => Err((tensors.source, error)),
+                    Err(error) => Err(Box::new(Unread { source: tensors.source, error })),
                 }
             }
-            Err(error) => Err((source, error)),
+            Err(error) => Err(Box::new(Unread { source, error })),
         }
     }
 

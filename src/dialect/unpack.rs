@@ -228,7 +228,7 @@ impl<'a> Unpacker<'a> {
             return group * self.packed.rows + row;
         }
         let (matrix, row) = (row / self.packed.rows, row % self.packed.rows);
-        let band = if self.packed.block[0] == 0 { 0 } else { row / self.packed.block[0] };
+        let band = row.checked_div(self.packed.block[0]).unwrap_or(0);
         (matrix * self.packed.bands() + band) * self.packed.groups() + group
     }
 
@@ -299,7 +299,9 @@ fn zero_line(bits: usize, stored: &[u8], less_one: bool, first: usize, codes: &m
         unpack_row(bits, stored, first, codes);
         if less_one {
             let mask = (1u8 << bits) - 1;
-            codes.iter_mut().for_each(|code| *code = code.wrapping_add(1) & mask);
+            for code in codes {
+                *code = code.wrapping_add(1) & mask;
+            }
         }
         return;
     }

@@ -253,7 +253,7 @@ fn place(tensors: &mut [Converted]) -> Vec<Info> {
         Storage::Plain(dtype) => dtype.bits(),
         Storage::Blocks(_) => 0,
     };
-    infos.sort_by(|(_, _, a), (_, _, b)| bits(b).cmp(&bits(a)));
+    infos.sort_by_key(|(_, _, info)| std::cmp::Reverse(bits(info)));
     for (place, (tensor, part, _)) in infos.iter().enumerate() {
         let places = &mut tensors[*tensor].places;
         if places.len() <= *part {
@@ -269,13 +269,12 @@ fn copied(dir: &Path, config: &Json) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = COPIED.iter().map(|name| dir.join(name)).filter(|path| path.is_file()).collect();
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
     let code = config.contains_key("auto_map");
-    let mut more: Vec<PathBuf> = entries
-        .filter(|path| {
-            let name = path.file_name().unwrap_or_default().to_string_lossy().to_uppercase();
-            path.is_file()
-                && ((code && name.ends_with(".PY")) || name.starts_with("LICENSE") || name.starts_with("NOTICE"))
-        })
-        .collect();
+    let wanted = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().to_uppercase();
+        let program = code && path.extension().is_some_and(|extension| extension == "py");
+        path.is_file() && (program || name.starts_with("LICENSE") || name.starts_with("NOTICE"))
+    };
+    let mut more: Vec<PathBuf> = entries.filter(wanted).collect();
     more.sort();
     files.extend(more);
     files

@@ -202,14 +202,13 @@ impl Worker<'_> {
                     return Err(Error::NotFinite { tensor: tensor.name.clone(), row, column, value: self.values[at] });
                 }
             }
-            match stored.filter(|_| weight.storage() == storage) {
-                Some(bytes) => self.sink.write_at(place, first * row_bytes, bytes)?,
-                None => {
-                    self.records.resize(rows.len() * row_bytes, 0);
-                    let codec = block::codec(storage.name()).ok_or_else(not_weights)?;
-                    codec.encode(self.pack.isa, &self.values, weight.cols, None, &mut self.records);
-                    self.sink.write_at(place, first * row_bytes, &self.records)?;
-                }
+            if let Some(bytes) = stored.filter(|_| weight.storage() == storage) {
+                self.sink.write_at(place, first * row_bytes, bytes)?;
+            } else {
+                self.records.resize(rows.len() * row_bytes, 0);
+                let codec = block::codec(storage.name()).ok_or_else(not_weights)?;
+                codec.encode(self.pack.isa, &self.values, weight.cols, None, &mut self.records);
+                self.sink.write_at(place, first * row_bytes, &self.records)?;
             }
             (self.pack.progress)((rows.len() * weight.cols) as u64);
         }

@@ -47,7 +47,7 @@ pub fn divisors(checkpoint: &Checkpoint) -> Result<Option<Vec<f32>>> {
     let name = "rope_freqs.weight";
     let Some(info) = checkpoint.source.info(name) else { return Ok(None) };
     if info.storage != Storage::Plain(Dtype::F32) || info.shape.len() != 1 {
-        return Err(Error::NotWeights { tensor: name.to_owned(), found: info.storage.name().into() });
+        return Err(Error::NotWeights { tensor: name.to_owned(), found: info.storage.name() });
     }
     let gather = Gather::Whole(name.to_owned());
     let weight = Weight::new(&checkpoint.source, &gather, &info.shape)?;

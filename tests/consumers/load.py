@@ -9,11 +9,11 @@ WORK_DIR has a folder for each model and target, `MODEL/TARGET`, beside `MODEL/T
 away than TOLERANCE. GOLDEN is written with the consumers' logits of tiny-llama: of the last tokens, and of the first of the
 vocabulary.
 """
-import functools, os, sys
+import functools, json, os, sys
 import torch
 import compressed_tensors.compressors.nvfp4.base as fp4
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AwqConfig, GPTQConfig
 
 TOLERANCE = 1e-2
 torch.set_num_threads(2)
@@ -23,13 +23,32 @@ fp4.unpack_fp4_from_uint8 = functools.partial(fp4.unpack_fp4_from_uint8, dtype=t
 
 def model(folder):
     """In F32, with nothing done to activations: what is compared is the weights."""
-    # Without a GPU, FP8 checkpoints are made dense, and GPTQ and AWQ run gptqmodel's kernels.
-    loaded = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+    # Without a GPU, FP8 checkpoints are made dense by transformers.
+    config = json.load(open(os.path.join(folder, "config.json")))["quantization_config"]
+    more = {}
+    if config["quant_method"] == "gptq": more["quantization_config"] = GPTQConfig.from_dict({**config, "backend": "gptq_torch"})
+    if config["quant_method"] == "awq": more["quantization_config"] = AwqConfig.from_dict({**config, "backend": "torch_awq"})
+    loaded = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager", **more).eval()
     with torch.no_grad(): loaded(torch.tensor([[1, 2]]))
-    for module in loaded.modules():
+    for name, module in list(loaded.named_modules()):
         scheme = getattr(module, "quantization_scheme", None)
         if scheme is not None: scheme.input_activations = None
+        if hasattr(module, "qweight"): loaded.set_submodule(name, dense(module))
     return loaded
+
+
+def dense(module):
+    """A linear of gptqmodel with the weights that it unpacks, which are in F16, and products in F32. Its kernels for the CPU
+    round what they multiply, too."""
+    with torch.no_grad():
+        if hasattr(module, "_dequantize_weight_for_inference"):
+            weight = module._dequantize_weight_for_inference(module.scales.half(), dtype=torch.float16)
+        else:
+            weight = module.dequantize_weight()
+    linear = torch.nn.Linear(module.in_features, module.out_features, bias=module.bias is not None)
+    linear.weight.data = weight.T.contiguous().float()
+    if module.bias is not None: linear.bias.data = module.bias.data.float()
+    return linear
 
 
 def main(work, golden=None):

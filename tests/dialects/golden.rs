@@ -50,7 +50,7 @@ fn samples() -> Option<PathBuf> {
 pub(crate) fn open(folder: &Path) -> Tensors {
     let source = planish_formats::open(folder).expect("a container");
     Tensors::open(source, &read_json(&folder.join("config.json")).expect("config.json"))
-        .unwrap_or_else(|(_, error)| panic!("{}: {error}", folder.display()))
+        .unwrap_or_else(|unread| panic!("{}: {}", folder.display(), unread.error))
 }
 
 /// All of a weight, in bands of `band` rows.

@@ -50,7 +50,7 @@ impl Made {
             sink.write_at(at, 0, bytes).expect("bytes");
         }
         sink.finish().expect("a file");
-        Tensors::open(planish_formats::open(path).expect("safetensors"), &self.config).map_err(|(_, error)| error)
+        Tensors::open(planish_formats::open(path).expect("safetensors"), &self.config).map_err(|unread| unread.error)
     }
 
     pub(crate) fn tensor(&mut self, name: &str) -> &mut (Info, Vec<u8>) {

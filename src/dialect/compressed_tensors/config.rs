@@ -168,7 +168,8 @@ fn block(weights: &mut ConfigReader<'_>) -> Result<[usize; 2]> {
         ("group" | "tensor_group", Some(size)) => Ok([1, size]),
         ("group" | "tensor_group", None) => Err(weights.bad("group_size", "a number of columns, or -1").into()),
         ("block", _) => {
-            let sizes = structure.and_then(|value| value.as_array()).map(|list| list.iter().map(|n| n.as_u64()));
+            let sizes =
+                structure.and_then(|value| value.as_array()).map(|list| list.iter().map(serde_json::Value::as_u64));
             match sizes.map(Iterator::collect::<Vec<_>>).as_deref() {
                 Some([Some(rows @ 1..), Some(cols @ 1..)]) => Ok([*rows as usize, *cols as usize]),
                 _ => Err(weights.bad("block_structure", "two sizes").into()),

@@ -68,7 +68,7 @@ fn switches_are_read() {
     let config = read(&llama(&json!({"attention_bias": true, "mlp_bias": true, "tie_word_embeddings": true,
         "head_dim": 128, "hidden_act": "gelu", "num_key_value_heads": null})))
     .unwrap();
-    assert_eq!(config.bias, Biases { qkv: true, out: true, ffn: true });
+    assert_eq!(config.bias, Biases { qkv: true, out: true, ffn: true, norm: false });
     assert_eq!((config.head, config.head_dim, config.kv_heads), (Head::Tied, 128, 4));
     assert_eq!(config.act, Activation::Gelu);
 }
