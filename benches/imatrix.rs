@@ -51,7 +51,8 @@ fn entries(model: &Path, ids: &[u32]) -> BTreeMap<String, Entry> {
     let checkpoint = Checkpoint::open(model).unwrap();
     let subject = Subject::of(&checkpoint).unwrap();
     let (source, settings) = (&checkpoint.source, Settings::default());
-    let job = Calibration { model: &subject.model, source, ids, tokens: TOKENS, settings, head: false };
+    let job =
+        Calibration { model: &subject.model, source, ids, tokens: TOKENS, settings, head: false, every_expert: false };
     calibrate(&job, &mut |_, _| {}).unwrap()
 }
 

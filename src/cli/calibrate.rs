@@ -68,6 +68,10 @@ pub(crate) struct Cutting {
     /// Look at output.weight too.
     #[arg(long)]
     process_output: bool,
+    /// Measure every expert on every token, not on those alone that go to it: none is left without, at the price of running
+    /// all of them.
+    #[arg(long)]
+    every_expert: bool,
     /// Hidden states to keep in memory, 500M or 4G; more go to a temporary file.
     #[arg(long, value_name = "SIZE", default_value = "1G", value_parser = parse_size)]
     memory: u64,
@@ -79,8 +83,8 @@ pub(crate) struct Cutting {
 impl Cutting {
     /// The usual but for the size and the number of chunks, and the memory.
     pub(crate) fn new(ctx: u32, chunks: Option<u32>, memory: u64) -> Cutting {
-        let (parse_special, process_output) = (false, false);
-        Cutting { ctx, chunks, skip_chunks: 0, parse_special, process_output, memory, tokenizer: None }
+        let (parse_special, process_output, every_expert) = (false, false, false);
+        Cutting { ctx, chunks, skip_chunks: 0, parse_special, process_output, every_expert, memory, tokenizer: None }
     }
 
     /// Bytes of hidden states to keep in memory.
@@ -155,6 +159,7 @@ pub(crate) fn run_on(
         tokens,
         settings: Settings { memory: cutting.memory(), ..Settings::default() },
         head: cutting.process_output,
+        every_expert: cutting.every_expert,
     };
     let bar = progress::steps().with_message("layers");
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads(asked)).build().context("cannot start threads")?;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use planish::checkpoint::{About, Checkpoint, Description, brief, describe};
 use planish::dialect::Stored;
+use planish::model::support;
 use planish_kernels::block::CODECS;
 use serde_json::{Value, json};
 
@@ -15,9 +16,13 @@ use super::show::{self, Out};
 /// Show what a checkpoint or GGUF is: architecture, tensors, types, tokenizer, chat template; or what an importance matrix
 /// says of each weight.
 #[derive(clap::Args)]
+#[allow(clippy::struct_excessive_bools, reason = "flags")]
 pub(crate) struct Args {
     #[command(flatten)]
-    source: Source,
+    source: Option<Source>,
+    /// Show which architectures are known, and what GGUF calls each.
+    #[arg(long, exclusive = true)]
+    architectures: bool,
     /// List every tensor.
     #[arg(long)]
     tensors: bool,
@@ -33,13 +38,19 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, out: &Out) -> anyhow::Result<()> {
-    if let Some(imatrix) = inspect_imatrix::open(&args.source.model)? {
-        return inspect_imatrix::run(&args.source.model, &imatrix, args.html.as_deref(), out);
+    if args.architectures {
+        return architectures(out);
+    }
+    let Some(source) = &args.source else {
+        return Err(UsageError("name a model, or ask for --architectures".to_owned()).into());
+    };
+    if let Some(imatrix) = inspect_imatrix::open(&source.model)? {
+        return inspect_imatrix::run(&source.model, &imatrix, args.html.as_deref(), out);
     }
     if args.html.is_some() {
         return Err(UsageError("--html shows importance matrices, and this is none".to_owned()).into());
     }
-    let (checkpoint, unread) = Checkpoint::open_as_stored(&args.source.model)?;
+    let (checkpoint, unread) = Checkpoint::open_as_stored(&source.model)?;
     if let Some(error) = unread {
         out.warning(&error.to_string());
     }
@@ -48,6 +59,17 @@ pub(crate) fn run(args: &Args, out: &Out) -> anyhow::Result<()> {
         out.warning(problem);
     }
     out.result(|| text(args, &checkpoint, &about), || json(args, &checkpoint, &about))
+}
+
+fn architectures(out: &Out) -> anyhow::Result<()> {
+    let table = support();
+    let rows =
+        || table.iter().map(|row| row.iter().map(|&cell| cell.to_owned()).collect()).collect::<Vec<Vec<String>>>();
+    let object = |[name, models, gguf]: &[&str; 3]| json!({ "name": name, "models": models, "gguf": gguf });
+    out.result(
+        || show::table(&["architecture", "models", "GGUF"], &rows()),
+        || Value::Array(table.iter().map(object).collect()),
+    )
 }
 
 fn text(args: &Args, checkpoint: &Checkpoint, about: &Description) -> String {

@@ -9,6 +9,7 @@ const MAX_HEAD: usize = 1 << 14;
 
 /// Which linears have a bias.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "each linear by itself")]
 pub struct Biases {
     /// Query, key and value.
     pub qkv: bool,
@@ -70,6 +71,7 @@ pub enum Head {
 
 /// The shape of a decoder and what its parts do.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(clippy::struct_excessive_bools, reason = "facts that have nothing to do with each other")]
 pub struct Config {
     /// Tokens of the vocabulary; rows of the embedding.
     pub vocab: usize,
@@ -111,6 +113,8 @@ pub struct Config {
     pub alibi: Option<f64>,
     /// Whether attention and the feed-forward part read the same value and are added together.
     pub parallel: bool,
+    /// Whether they then have a norm each.
+    pub two_norms: bool,
     /// What it multiplies by, beside weights.
     pub scales: Scales,
     /// What values are kept softly below.
@@ -119,8 +123,8 @@ pub struct Config {
     pub experts: Option<Experts>,
 }
 
-/// What most configurations say nothing of: a start for `..Config::usual()`. All sizes are 0.
 impl Config {
+    /// What most configurations say nothing of: a start for `..Config::usual()`. All sizes are 0.
     pub(super) fn usual() -> Config {
         Config {
             vocab: 0,
@@ -143,6 +147,7 @@ impl Config {
             local_rope: None,
             alibi: None,
             parallel: false,
+            two_norms: false,
             scales: Scales { embedding: 1.0, residual: 1.0, attention: None, logits: 1.0 },
             caps: Caps::default(),
             experts: None,
@@ -154,11 +159,15 @@ impl Config {
     /// Reads the keys that Llama and its descendants share; the caller sets what is its own.
     pub(super) fn read(r: &mut ConfigReader) -> Result<Config> {
         let eps = r.positive("rms_norm_eps")?;
-        let config = Config { eps, act: activation(r, "hidden_act", Activation::Silu)?, ..Config::sizes(r)? };
+        let act = activation(r, "hidden_act", Activation::Silu)?;
+        let config = Config { act, eps, ..Config::sizes(r)? };
         if config.rotary != config.head_dim {
-            return Err(r.bad("partial_rotary_factor", "1: this architecture turns whole heads"));
+            const KEY: &str = "partial_rotary_factor";
+            if !r.forget(KEY) {
+                return Err(r.bad(KEY, "1: this architecture turns whole heads"));
+            }
         }
-        Ok(config)
+        Ok(Config { rotary: config.head_dim, ..config })
     }
 
     /// The part of [`Config::read`] that is sizes, rope and head. A rope may turn a part of each head.
@@ -207,7 +216,7 @@ impl Config {
             return Err(r.bad("num_key_value_heads", format!("a divisor of num_attention_heads = {heads}")));
         }
         let turns = config.head_dim.is_multiple_of(2) && config.head_dim <= MAX_HEAD;
-        if config.rotary == 0 || config.rotary % 2 != 0 || config.rotary > config.head_dim {
+        if config.rotary == 0 || !config.rotary.is_multiple_of(2) || config.rotary > config.head_dim {
             return Err(r.bad("partial_rotary_factor", format!("a share that makes an even number of {head_dim}")));
         }
         if !turns {

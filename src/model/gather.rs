@@ -78,6 +78,14 @@ pub enum Gather {
         /// The first column.
         first: usize,
     },
+    /// The inverse of [`Gather::Columns`], or of [`Gather::Every`] where it is not `transposed`: an element of each of
+    /// these in turn.
+    Zipped {
+        /// The GGUF's tensors.
+        names: Vec<String>,
+        /// Whether they are matrices `[out, in]` to become `[in, out]`.
+        transposed: bool,
+    },
     /// Every `step`-th element from `first` on.
     Every {
         /// The checkpoint's tensor.
@@ -154,6 +162,15 @@ impl Gather {
                 }
                 vec![(name, shape)]
             }
+            Gather::Zipped { names, transposed } => {
+                let mut shape = shape.to_vec();
+                match &mut shape[..] {
+                    [.., inp, out] if *transposed => (*inp, *out) = (*out / names.len().max(1), *inp),
+                    [.., width] => *width /= names.len().max(1),
+                    [] => {}
+                }
+                names.iter().map(|name| (name.as_str(), shape.clone())).collect()
+            }
             Gather::Every { name, step, .. } => {
                 let mut shape = shape.to_vec();
                 shape.iter_mut().last().into_iter().for_each(|n| *n *= step);
@@ -181,6 +198,7 @@ impl Gather {
             | Gather::Woven(_)
             | Gather::Shifted { .. }
             | Gather::Columns { .. }
+            | Gather::Zipped { .. }
             | Gather::Every { .. }
             | Gather::Computed(_) => row,
         }

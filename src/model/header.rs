@@ -85,6 +85,8 @@ pub struct Header<'a> {
     kv: &'a Kv,
     tensors: BTreeMap<&'a str, &'a [usize]>,
     rope_freqs: Option<&'a [f32]>,
+    /// Width of a head, once it was asked for.
+    width: u64,
     read: RefCell<BTreeSet<String>>,
     config: Json,
 }
@@ -107,6 +109,7 @@ pub fn config_json<S>(kv: &Kv, tensors: &[Info<S>], rope_freqs: Option<&[f32]>) 
         kv,
         tensors,
         rope_freqs,
+        width: 0,
         read: RefCell::new(BTreeSet::new()),
         config: Json::new(),
     };
@@ -261,6 +264,7 @@ impl<'a> Header<'a> {
         if self.optional_size("attention.value_length")?.is_some_and(|value| value != width) {
             return Err(self.bad("attention.value_length", "the width of a key"));
         }
+        self.width = width;
         Ok(width)
     }
 
@@ -302,6 +306,13 @@ impl<'a> Header<'a> {
 
     /// Refuses keys that nobody read; zero, false and empty ask for nothing.
     fn finish(self) -> Result<Json> {
+        let turned = self.optional_size("rope.dimension_count")?;
+        if self.width > 0
+            && turned.is_some_and(|n| n != self.width)
+            && !self.config.contains_key("partial_rotary_factor")
+        {
+            return Err(self.bad("rope.dimension_count", "the width of a head"));
+        }
         let (prefix, read) = (format!("{}.", self.architecture), self.read.into_inner());
         // Sizes that the tensors tell.
         let inert = ["vocab_size", "rope.dimension_count"].map(|key| format!("{prefix}{key}"));

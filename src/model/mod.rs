@@ -51,6 +51,8 @@ pub type Has<'a> = &'a dyn Fn(&str) -> bool;
 pub struct Architecture {
     /// The name in reports, the one that Hugging Face calls `model_type`.
     pub name: &'static str,
+    /// What is released under it, for people.
+    pub models: &'static str,
     /// The `architectures` of config.json that it reads. Base classes (`LlamaModel`) have no head.
     pub hf: &'static [&'static str],
     /// The values of `model_type` that it reads where config.json names no class.
@@ -77,6 +79,11 @@ pub struct Gguf {
     pub keys: fn(&Config, &mut Keys<'_>),
     /// Sets the keys of config.json that such a header amounts to: the inverse of `keys`.
     pub config: fn(&mut Header<'_>) -> std::result::Result<(), HeaderError>,
+}
+
+/// The table of all architectures: name, models, what GGUF calls it.
+pub fn support() -> Vec<[&'static str; 3]> {
+    ARCHITECTURES.iter().map(|a| [a.name, a.models, a.gguf.as_ref().map_or("", |gguf| gguf.name)]).collect()
 }
 
 impl Architecture {

@@ -142,6 +142,12 @@ impl<'a> ConfigReader<'a> {
         self.json.get(key).filter(|v| !v.is_null())
     }
 
+    /// Takes back that a key was read; whether it is there.
+    pub fn forget(&mut self, key: &str) -> bool {
+        self.read.remove(key);
+        self.has(key)
+    }
+
     /// Whether the key is there at all, even as `null`.
     pub fn has(&self, key: &str) -> bool {
         self.json.contains_key(key)

@@ -97,6 +97,7 @@ fn fits(gather: &Gather, found: &[usize], expected: &[usize]) -> bool {
         | Gather::Grouped { .. }
         | Gather::Shifted { .. }
         | Gather::Columns { .. }
+        | Gather::Zipped { .. }
         | Gather::Every { .. }
         | Gather::Computed(_) => found == expected,
     }

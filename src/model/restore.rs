@@ -19,7 +19,7 @@ pub fn restore<S>(architecture: &Architecture, config: &Config, gguf: &[Info<S>]
         }
     }
     for (name, parts) in picked {
-        tensors.push(woven(architecture, name, parts)?);
+        tensors.push(woven(architecture, name, &parts)?);
     }
     Ok(tensors)
 }
@@ -100,8 +100,12 @@ fn originals<'a>(
             picked.entry(name).or_default().insert(from, (per, to.saturating_sub(from), block, param));
             return Ok(vec![]);
         }
+        Gather::Columns { name, step, first } | Gather::Every { name, step, first } => {
+            picked.entry(name).or_default().insert(first, (step, 1, block, param));
+            return Ok(vec![]);
+        }
         Gather::Computed(_) => return Ok(vec![]),
-        Gather::Rows(..) | Gather::Woven(_) | Gather::Columns { .. } | Gather::Every { .. } => {
+        Gather::Rows(..) | Gather::Woven(_) | Gather::Zipped { .. } => {
             return Err(Error::NotRestored { architecture: architecture.name, tensor: gguf() });
         }
     };
@@ -112,14 +116,14 @@ fn originals<'a>(
 fn woven(
     architecture: &Architecture,
     name: String,
-    parts: BTreeMap<usize, (usize, usize, Option<usize>, &Param)>,
+    parts: &BTreeMap<usize, (usize, usize, Option<usize>, &Param)>,
 ) -> Result<Tensor> {
     let last = parts.values().next_back().copied();
     let Some((per, rows, block, param)) = last else {
         return Err(Error::NotRestored { architecture: architecture.name, tensor: name });
     };
     let mut next = 0;
-    for (from, (_, rows, ..)) in &parts {
+    for (from, (_, rows, ..)) in parts {
         if *from != next {
             return Err(Error::NotRestored { architecture: architecture.name, tensor: param.name.clone() });
         }
@@ -127,6 +131,16 @@ fn woven(
     }
     if next != per {
         return Err(Error::NotRestored { architecture: architecture.name, tensor: param.name.clone() });
+    }
+    let names = || parts.values().map(|(_, _, _, param)| param.name.clone()).collect();
+    let zipped = match &param.from {
+        Gather::Columns { .. } => Some(Gather::Zipped { names: names(), transposed: true }),
+        Gather::Every { .. } => Some(Gather::Zipped { names: names(), transposed: false }),
+        _ => None,
+    };
+    if let Some(gather) = zipped {
+        let shape = param.from.sources(&param.shape).pop().map(|(_, shape)| shape).unwrap_or_default();
+        return Ok(Tensor { name, role: param.role, block, gather, shape, keep_f32: false });
     }
     let picked = Gather::Picked { name: name.clone(), per, from: per - rows, to: per };
     let shape = picked.sources(&param.shape).pop().map(|(_, shape)| shape).unwrap_or_default();

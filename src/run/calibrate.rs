@@ -110,6 +110,8 @@ pub struct Calibration<'a> {
     pub settings: Settings,
     /// Whether the head is looked at too. A head that is the embedding never is.
     pub head: bool,
+    /// Whether the sums of every expert are of every token, not of those alone that go to it.
+    pub every_expert: bool,
 }
 
 /// Runs the model over all chunks, layer by layer. `progress` is told the layers that are done, and of how many.
@@ -118,7 +120,8 @@ pub fn calibrate(
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<BTreeMap<String, Entry>, Error> {
     let mut executor = Executor::new(job.model, job.source, job.ids, job.tokens, job.settings)?;
-    let mut squares = Squares::new(job.settings.isa, job.tokens);
+    let squares = Squares::new(job.settings.isa, job.tokens);
+    let mut squares = if job.every_expert { squares.every_expert() } else { squares };
     let steps = executor.steps();
     let mut done = 0;
     while executor.step_with(Some(&mut squares))?.is_some() {

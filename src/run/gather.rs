@@ -45,6 +45,8 @@ enum Parts<'a> {
     Shifted { tensor: Tensor<'a>, by: f32 },
     /// Matrices stored `[in, step * out]`, `out` rows of each.
     Columns { tensor: Tensor<'a>, step: usize, first: usize, out: usize },
+    /// An element of each in turn, `inp` rows of each matrix; their own rows are these columns if transposed.
+    Zipped { views: Vec<View<'a>>, transposed: bool, inp: usize },
     /// Every `step`-th element from `first` on.
     Every { view: View<'a>, step: usize, first: usize },
     /// The tensor is stored `[in, out]`.
@@ -95,6 +97,18 @@ impl<'a> Weight<'a> {
                 let out = shape.iter().rev().nth(1).copied().unwrap_or(1);
                 Parts::Columns { tensor, step: *step, first: *first, out }
             }
+            Gather::Zipped { names, transposed } => {
+                let views = names.iter().map(|name| match source.tensor(name)? {
+                    Tensor::Whole(view) => Ok(view),
+                    packed @ Tensor::Packed(_) => {
+                        let found = packed.storage().name().into_owned().into();
+                        Err(Error::NotWeights { tensor: name.clone(), found })
+                    }
+                });
+                let views = views.collect::<Result<Vec<_>>>()?;
+                let inp = if *transposed { shape.iter().rev().nth(1).copied().unwrap_or(1) } else { 1 };
+                Parts::Zipped { views, transposed: *transposed, inp }
+            }
             Gather::Every { name, step, first } => match source.tensor(name)? {
                 Tensor::Whole(view) => Parts::Every { view, step: *step, first: *first },
                 packed @ Tensor::Packed(_) => {
@@ -131,6 +145,7 @@ impl<'a> Weight<'a> {
             | Parts::Columns { tensor, .. }
             | Parts::Transposed { tensor } => tensor.storage(),
             Parts::Every { view, .. } => view.info.storage.into(),
+            Parts::Zipped { views, .. } => views.first().map_or(Stored::F32, |view| view.info.storage.into()),
             Parts::Woven(parts) => parts.first().map_or(Stored::F32, |(tensor, _)| tensor.storage()),
             Parts::Stack(tensors) => tensors.first().map_or(Stored::F32, Tensor::storage),
             Parts::Values(_) => Stored::F32,
@@ -198,7 +213,9 @@ impl<'a> Weight<'a> {
             }
             Parts::Shifted { tensor, by } => {
                 self.run(isa, tensor, rows.start, unpacking, out)?;
-                out.iter_mut().for_each(|x| *x += by);
+                for x in out.iter_mut() {
+                    *x += by;
+                }
                 Ok(())
             }
             Parts::Columns { tensor: Tensor::Packed(packing), step, first, out: per } => {
@@ -223,6 +240,36 @@ impl<'a> Weight<'a> {
                         }
                     }
                     row += taken;
+                }
+                Ok(())
+            }
+            Parts::Zipped { views, transposed, inp } => {
+                let count = views.len().max(1);
+                let width = self.cols / count;
+                // Of a matrix `[width, inp]` all rows are needed for any column of it.
+                let read = if *transposed { *inp } else { width };
+                moved.resize(read, 0.0);
+                for (j, view) in views.iter().enumerate() {
+                    let mut row = rows.start;
+                    while row < rows.end {
+                        let (matrix, column) = (row / inp, row % inp);
+                        let taken = (inp - column).min(rows.end - row);
+                        for f in 0..if *transposed { width } else { 1 } {
+                            let first = if *transposed { (matrix * width + f) * inp } else { row * width };
+                            decode(isa, view, read, first, moved)?;
+                            if *transposed {
+                                for i in 0..taken {
+                                    out[(row - rows.start + i) * self.cols + f * count + j] = moved[column + i];
+                                }
+                            } else {
+                                let out = &mut out[(row - rows.start) * self.cols..][..self.cols];
+                                for (out, x) in out.iter_mut().skip(j).step_by(count).zip(&*moved) {
+                                    *out = *x;
+                                }
+                            }
+                        }
+                        row += taken;
+                    }
                 }
                 Ok(())
             }

@@ -42,7 +42,7 @@ pub fn calibrate_in_parts(
 /// Tells a run from every other: the ids, the program's weights, the files and what is looked at.
 fn mark(job: &Calibration<'_>) -> String {
     let mut hasher = Sha256::new();
-    hasher.update([u8::from(job.head)]);
+    hasher.update([u8::from(job.head), u8::from(job.every_expert)]);
     hasher.update((job.tokens as u64).to_le_bytes());
     job.ids.iter().for_each(|id| hasher.update(id.to_le_bytes()));
     for info in job.source.infos() {

@@ -232,6 +232,7 @@ fn explain(
         | Gather::Grouped { .. }
         | Gather::Shifted { .. }
         | Gather::Columns { .. }
+        | Gather::Zipped { .. }
         | Gather::Every { .. }
         | Gather::Computed(_) => None,
     };

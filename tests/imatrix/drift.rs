@@ -53,7 +53,7 @@ fn importance_lowers_the_drift() {
     let checkpoint = Checkpoint::open(&tiny()).expect("opens");
     let subject = Subject::of(&checkpoint).expect("a program");
     let (model, source, settings) = (&subject.model, &checkpoint.source, Settings::default());
-    let job = Calibration { model, source, ids: &ids, tokens: TOKENS, settings, head: false };
+    let job = Calibration { model, source, ids: &ids, tokens: TOKENS, settings, head: false, every_expert: false };
     let entries = calibrate(&job, &mut |_, _| {}).expect("runs");
     let ones = |entry: &Entry| Entry::rounded(vec![1.0; entry.sums().len()], vec![1]).expect("fits");
     let uniform = entries.iter().map(|(name, entry)| (name.clone(), ones(entry))).collect();

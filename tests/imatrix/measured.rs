@@ -30,7 +30,7 @@ fn run(model: &Path, ids: &[u32], settings: Settings) -> BTreeMap<String, Entry>
     let checkpoint = Checkpoint::open(model).expect("a checkpoint");
     let subject = Subject::of(&checkpoint).expect("a program");
     let (model, source) = (&subject.model, &checkpoint.source);
-    let job = Calibration { model, source, ids, tokens: TOKENS, settings, head: false };
+    let job = Calibration { model, source, ids, tokens: TOKENS, settings, head: false, every_expert: false };
     let mut told = vec![];
     let entries = calibrate(&job, &mut |done, of| told.push((done, of))).expect("runs");
     assert_eq!(told, [(1, 5), (2, 5), (3, 5), (4, 5), (5, 5)]);
@@ -133,7 +133,7 @@ fn an_interrupted_run_is_taken_up() {
     let (model, source, settings) = (&subject.model, &checkpoint.source, Settings::default());
     let (all, others) = (ids(0, 5), ids(1, 5));
     let in_parts = |ids: &[u32]| {
-        let job = Calibration { model, source, ids, tokens: TOKENS, settings, head: false };
+        let job = Calibration { model, source, ids, tokens: TOKENS, settings, head: false, every_expert: false };
         let mut begun = vec![];
         let sums = calibrate_in_parts(&job, 2, &partial, &mut |done, layer, _| {
             begun.extend((layer == 1).then_some(done));
@@ -150,7 +150,7 @@ fn an_interrupted_run_is_taken_up() {
     assert!(in_parts(&all) == (vec![], once));
     assert_eq!(in_parts(&others).0, [0, 2, 4]);
     std::fs::write(&partial, "damaged").expect("written");
-    let job = Calibration { model, source, ids: &all, tokens: TOKENS, settings, head: false };
+    let job = Calibration { model, source, ids: &all, tokens: TOKENS, settings, head: false, every_expert: false };
     let error = calibrate_in_parts(&job, 2, &partial, &mut |_, _, _| {}).expect_err("no sums").to_string();
     assert!(error.contains("imatrix.gguf.journal"), "{error}");
 }
@@ -194,7 +194,7 @@ fn a_broken_weight_is_named() {
     let subject = Subject::of(&checkpoint).expect("a program");
     let (ids, settings) = (ids(0, 1), Settings::default());
     let (model, source) = (&subject.model, &checkpoint.source);
-    let job = Calibration { model, source, ids: &ids, tokens: TOKENS, settings, head: false };
+    let job = Calibration { model, source, ids: &ids, tokens: TOKENS, settings, head: false, every_expert: false };
     let error = calibrate(&job, &mut |_, _| {}).expect_err("no sum").to_string();
     assert!(error.contains("blk.1.ffn_gate.weight") && error.contains("channel 0"), "{error}");
 }

@@ -23,7 +23,15 @@ fn imatrix(model: &Path, text: &str, chunks: usize, file: &Path) -> Imatrix {
     let ids = cut.cut(&Encoder::folder(model).unwrap(), &[text.to_owned()]).unwrap();
     assert_eq!(ids.len(), chunks * 128);
     let (source, settings) = (&checkpoint.source, Settings::default());
-    let job = Calibration { model: &subject.model, source, ids: &ids, tokens: 128, settings, head: true };
+    let job = Calibration {
+        model: &subject.model,
+        source,
+        ids: &ids,
+        tokens: 128,
+        settings,
+        head: true,
+        every_expert: false,
+    };
     let entries = calibrate(&job, &mut |_, _| {}).unwrap();
     let made = Imatrix { datasets: vec!["text".to_owned()], chunks: chunks as u32, chunk_size: 128, entries };
     made.write(file).unwrap();

@@ -360,6 +360,13 @@ impl Model {
         (0..tokens.len()).map(|i| context.logits(i as i32).to_vec()).collect()
     }
 
+    /// The same without rounding keys and values to F16.
+    pub fn exact_logits(&self, tokens: &[i32]) -> Vec<Vec<f32>> {
+        let mut context = Context::exact(self, tokens.len());
+        context.decode(tokens, 0, true);
+        (0..tokens.len()).map(|i| context.logits(i as i32).to_vec()).collect()
+    }
+
     /// Runs sequences of equal length, one after another, and throws the results away. `logits`: makes them for every token,
     /// as llama-imatrix does, else for the last alone.
     pub fn run_chunks(&self, chunks: &[Vec<i32>], logits: bool) {
@@ -412,6 +419,15 @@ pub struct Context<'a> {
 impl<'a> Context<'a> {
     /// Room for so many tokens, and two threads.
     pub fn new(model: &'a Model, tokens: usize) -> Context<'a> {
+        Context::with(model, tokens, false)
+    }
+
+    /// The same with keys and values in F32, and without flash attention.
+    pub fn exact(model: &'a Model, tokens: usize) -> Context<'a> {
+        Context::with(model, tokens, true)
+    }
+
+    fn with(model: &'a Model, tokens: usize, exact: bool) -> Context<'a> {
         let size = tokens.max(1) as u32;
         // SAFETY: the params are the library's own but for sizes and threads.
         let raw = unsafe {
@@ -419,6 +435,12 @@ impl<'a> Context<'a> {
             let mut params = (functions.llama_context_default_params)();
             (params.n_ctx, params.n_batch, params.n_ubatch) = (size, size, size);
             (params.n_threads, params.n_threads_batch) = (2, 2);
+            if exact {
+                // `flash_attn_type`, `type_k` and `type_v`.
+                let [attention, keys, values] = [4, 17, 18];
+                assert_eq!((params.after[keys], params.after[values]), (1, 1), "F16 is the default");
+                (params.after[attention], params.after[keys], params.after[values]) = (0, 0, 0);
+            }
             (functions.llama_init_from_model)(model.raw, params)
         };
         assert!(!raw.is_null(), "llama.cpp makes no context of {size} tokens");

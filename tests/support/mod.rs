@@ -42,8 +42,12 @@ impl Released {
             let gather = param.in_gguf();
             let weight = Weight::new(source, &gather, &param.shape).expect("a weight");
             let mut values = vec![0.0; weight.rows * weight.cols];
-            weight.read(Isa::Scalar, 0..weight.rows, &mut Scratch::default(), &mut values).expect("values");
-            let storage = if param.shape.len() == 2 { storage(&param.name) } else { Storage::Plain(Dtype::F32) };
+            for (piece, out) in values.chunks_mut(weight.piece_rows * weight.cols).enumerate() {
+                let rows = piece * weight.piece_rows..(piece + 1) * weight.piece_rows;
+                weight.read(Isa::Scalar, rows, &mut Scratch::default(), out).expect("values");
+            }
+            let matrix = param.shape.len() > 1 && param.name.ends_with(".weight") && !param.role.keeps_f32();
+            let storage = if matrix { storage(&param.name) } else { Storage::Plain(Dtype::F32) };
             let codec = block::codec(storage.name()).expect("a codec");
             let mut bytes = vec![0; storage.bytes(&param.shape).expect("whole blocks")];
             codec.encode(Isa::Scalar, &values, *param.shape.last().expect("a row"), None, &mut bytes);

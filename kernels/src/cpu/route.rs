@@ -83,7 +83,9 @@ fn one(how: &Routing<'_>, scores: &[f32], chosen: &mut [f32], out: &mut [f32]) {
     }
     let sum: f32 = weights.iter().sum();
     let divisor = if how.normalise { sum + 1e-20 } else { 1.0 };
-    weights.iter_mut().for_each(|weight| *weight = *weight / divisor * how.scale);
+    for weight in weights.iter_mut() {
+        *weight = *weight / divisor * how.scale;
+    }
 }
 
 /// The first of the largest, which is not found again.

@@ -7,6 +7,7 @@ use crate::model::{Activation, Architecture, Biases, Config, ConfigReader, Gguf,
 /// The architecture of this file.
 pub(super) static BLOOM: Architecture = Architecture {
     name: "bloom",
+    models: "BLOOM",
     hf: &["BloomForCausalLM", "BloomModel"],
     model_types: &["bloom"],
     roots: &["transformer.", ""],

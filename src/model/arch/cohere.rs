@@ -8,6 +8,7 @@ use crate::model::{
 /// The architecture of this file.
 pub(super) static COHERE: Architecture = Architecture {
     name: "cohere",
+    models: "Command R, Aya",
     hf: &["CohereForCausalLM", "CohereModel"],
     model_types: &["cohere"],
     roots: &["model.", ""],

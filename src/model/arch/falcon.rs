@@ -3,19 +3,20 @@
 use crate::model::config::layers;
 use crate::model::decoder::{Ffn, Norm, Qkv, Style, decoder};
 use crate::model::{
-    Activation, Architecture, Biases, Config, ConfigReader, Gguf, Has, Header, HeaderError, Keys, Model, Result, Role,
-    Rope, Scaling,
+    Activation, Architecture, Biases, Config, ConfigReader, Gguf, Header, HeaderError, Keys, Result, Role, Rope,
+    Scaling,
 };
 
 /// The architecture of this file.
 pub(super) static FALCON: Architecture = Architecture {
     name: "falcon",
+    models: "Falcon 7B, 11B, 40B, 180B",
     hf: &["FalconForCausalLM", "RWForCausalLM", "FalconModel"],
     model_types: &["falcon", "RefinedWebModel", "RefinedWeb"],
     roots: &["transformer.", ""],
     embedding: "word_embeddings.weight",
     read,
-    write,
+    write: |c, root, has| decoder(c, root, has, if c.two_norms { &TWO_NORMS } else { &STYLE }),
     gguf: Some(Gguf { name: "falcon", holds, keys, config }),
 };
 
@@ -38,11 +39,6 @@ const TWO_NORMS: Style = Style {
     norm_roles: [Role::AttnNorm2, Role::AttnNorm],
     ..STYLE
 };
-
-fn write(c: &Config, root: &str, has: Has<'_>) -> Model {
-    let two = has(&format!("{root}{}.0.ln_mlp.weight", STYLE.block));
-    decoder(c, root, has, if two { &TWO_NORMS } else { &STYLE })
-}
 
 fn read(r: &mut ConfigReader) -> Result<Config> {
     let hidden = r.size("hidden_size")?;
@@ -68,8 +64,7 @@ fn read(r: &mut ConfigReader) -> Result<Config> {
     let bias = r.flag("bias", false)?;
     let context = r.optional_size("max_position_embeddings")?.unwrap_or(2048);
     let (rope, _) = Rope::read(r, context)?;
-    // Told by the tensors.
-    r.optional_size("num_ln_in_parallel_attn")?;
+    let norms = r.optional_size("num_ln_in_parallel_attn")?;
     Ok(Config {
         vocab: r.size("vocab_size")?,
         context,
@@ -87,6 +82,7 @@ fn read(r: &mut ConfigReader) -> Result<Config> {
         bias: Biases { qkv: bias, out: bias, ffn: bias, norm: true },
         head: crate::model::config::head(r, true)?,
         parallel: true,
+        two_norms: grouped && norms.unwrap_or(2) == 2,
         ..Config::usual()
     })
 }
@@ -125,7 +121,9 @@ fn config(header: &mut Header) -> Result<(), HeaderError> {
     }
     let kv = header.optional_size("attention.head_count_kv")?.unwrap_or(1);
     header.set("num_kv_heads", kv);
-    header.set("new_decoder_architecture", header.has("blk.0.attn_norm_2.weight") || kv > 1);
+    let two = header.has("blk.0.attn_norm_2.weight");
+    header.set("new_decoder_architecture", two || kv > 1);
+    header.set("num_ln_in_parallel_attn", if two { 2 } else { 1 });
     header.set("layer_norm_epsilon", header.number("attention.layer_norm_epsilon")?);
     header.text("tensor_data_layout")?;
     Ok(())

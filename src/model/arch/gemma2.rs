@@ -9,6 +9,7 @@ use crate::model::{
 /// The architecture of this file.
 pub(super) static GEMMA2: Architecture = Architecture {
     name: "gemma2",
+    models: "Gemma 2",
     hf: &["Gemma2ForCausalLM", "Gemma2Model"],
     model_types: &["gemma2"],
     roots: &["model.", ""],

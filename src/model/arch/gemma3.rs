@@ -9,6 +9,7 @@ use crate::model::{Architecture, Config, ConfigReader, Gguf, Header, HeaderError
 /// The architecture of this file.
 pub(super) static GEMMA3: Architecture = Architecture {
     name: "gemma3",
+    models: "Gemma 3 (text)",
     hf: &["Gemma3ForCausalLM"],
     model_types: &["gemma3_text"],
     roots: &["model."],

@@ -10,6 +10,7 @@ use crate::model::{
 /// The architecture of this file.
 pub(super) static GLM4: Architecture = Architecture {
     name: "glm4",
+    models: "GLM-4-0414",
     hf: &["Glm4ForCausalLM", "Glm4Model"],
     model_types: &["glm4"],
     roots: &["model.", ""],

@@ -10,6 +10,7 @@ use crate::model::{
 /// The architecture of this file.
 pub(super) static GPT2: Architecture = Architecture {
     name: "gpt2",
+    models: "GPT-2",
     hf: &["GPT2LMHeadModel", "GPT2Model"],
     model_types: &["gpt2"],
     roots: &["transformer.", ""],

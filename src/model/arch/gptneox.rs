@@ -8,6 +8,7 @@ use crate::model::{
 /// The architecture of this file.
 pub(super) static GPTNEOX: Architecture = Architecture {
     name: "gptneox",
+    models: "GPT-NeoX, Pythia",
     hf: &["GPTNeoXForCausalLM", "GPTNeoXModel"],
     model_types: &["gpt_neox"],
     roots: &["gpt_neox.", ""],

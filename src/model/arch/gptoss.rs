@@ -10,6 +10,7 @@ use crate::model::{
 /// The architecture of this file.
 pub(super) static GPTOSS: Architecture = Architecture {
     name: "gptoss",
+    models: "gpt-oss (BF16)",
     hf: &["GptOssForCausalLM", "GptOssModel"],
     model_types: &["gpt_oss"],
     roots: &["model.", ""],
@@ -71,7 +72,9 @@ fn config(header: &mut Header) -> Result<(), HeaderError> {
     header.class("GptOssForCausalLM", "gpt_oss");
     header.decoder()?;
     header.set_within("rope_scaling", "truncate", false);
-    header.experts("num_local_experts")?;
+    header.set("num_local_experts", header.size("expert_count")?);
+    header.set("num_experts_per_tok", header.size("expert_used_count")?);
+    header.set("intermediate_size", header.size("expert_feed_forward_length")?);
     header.set("sliding_window", header.optional_size("attention.sliding_window")?.unwrap_or(128));
     header.window()?;
     Ok(())

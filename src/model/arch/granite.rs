@@ -6,13 +6,14 @@ use crate::model::{Architecture, Biases, Config, ConfigReader, Gguf, Header, Hea
 /// The architecture of this file.
 pub(super) static GRANITE: Architecture = Architecture {
     name: "granite",
+    models: "Granite 3 (dense)",
     hf: &["GraniteForCausalLM", "GraniteModel"],
     model_types: &["granite"],
     roots: &["model.", ""],
     embedding: "embed_tokens.weight",
     read,
     write: |c, root, has| decoder(c, root, has, &Style { pairs: true, ..Style::LLAMA }),
-    gguf: Some(Gguf { name: "granite", holds: super::llama::silu, keys, config }),
+    gguf: Some(Gguf { name: "granite", holds, keys, config }),
 };
 
 fn read(r: &mut ConfigReader) -> Result<Config> {
@@ -27,8 +28,19 @@ fn read(r: &mut ConfigReader) -> Result<Config> {
     Ok(c)
 }
 
+fn holds(c: &Config) -> Result<(), &'static str> {
+    if c.heads * c.head_dim != c.hidden {
+        return Err(
+            "its converter for `granite` knows no heads but those as wide as hidden_size / num_attention_heads",
+        );
+    }
+    super::llama::silu(c)
+}
+
 fn keys(c: &Config, keys: &mut Keys) {
-    super::llama::keys(c, keys);
+    keys.decoder(c);
+    keys.set("vocab_size", c.vocab as u32);
+    keys.set("rope.dimension_count", c.head_dim as u32);
     keys.set("attention.scale", c.scales.attention.unwrap_or(1.0) as f32);
     keys.set("embedding_scale", c.scales.embedding as f32);
     keys.set("residual_scale", c.scales.residual as f32);

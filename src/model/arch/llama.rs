@@ -7,6 +7,7 @@ use crate::model::{Activation, Architecture, Biases, Config, ConfigReader, Gguf,
 /// The architecture of this file.
 pub(super) static LLAMA: Architecture = Architecture {
     name: "llama",
+    models: "Llama 1, 2, 3, 3.1, 3.2 (text), Mistral, SmolLM2, DeepSeek LLM",
     hf: &["LlamaForCausalLM", "LLaMAForCausalLM", "LlamaModel", "MistralForCausalLM", "MistralModel"],
     model_types: &["llama", "mistral"],
     roots: &["model.", ""],
@@ -50,7 +51,7 @@ pub(super) fn silu(c: &Config) -> Result<(), &'static str> {
     if c.act == Activation::Silu { Ok(()) } else { Err("its graph for `llama` has no activation but SiLU") }
 }
 
-pub(super) fn keys(c: &Config, keys: &mut Keys) {
+fn keys(c: &Config, keys: &mut Keys) {
     keys.decoder(c);
     keys.head_size(c);
     keys.set("vocab_size", c.vocab as u32);

@@ -9,6 +9,7 @@ use crate::model::{Architecture, Config, ConfigReader, Experts, Gguf, Header, He
 /// The architecture of this file.
 pub(super) static MIXTRAL: Architecture = Architecture {
     name: "mixtral",
+    models: "Mixtral",
     hf: &["MixtralForCausalLM", "MixtralModel"],
     model_types: &["mixtral"],
     roots: &["model.", ""],
@@ -43,7 +44,12 @@ fn read(r: &mut ConfigReader) -> Result<Config> {
 }
 
 fn keys(c: &Config, keys: &mut Keys) {
-    super::llama::keys(c, keys);
+    keys.decoder(c);
+    if c.own_head_dim {
+        keys.head_size(c);
+    }
+    keys.set("vocab_size", c.vocab as u32);
+    keys.set("rope.dimension_count", c.head_dim as u32);
     keys.set("expert_count", c.experts.as_ref().map_or(0, |experts| experts.count as u32));
     keys.set("expert_used_count", c.experts.as_ref().map_or(0, |experts| experts.routing.top as u32));
 }

@@ -7,7 +7,8 @@ use crate::model::{Activation, Architecture, Config, ConfigReader, Gguf, Header,
 /// The architecture of this file.
 pub(super) static MPT: Architecture = Architecture {
     name: "mpt",
-    hf: &["MptForCausalLM", "MPTForCausalLM", "MptModel"],
+    models: "MPT",
+    hf: &["MPTForCausalLM", "MptForCausalLM", "MptModel"],
     model_types: &["mpt"],
     roots: &["transformer.", ""],
     embedding: "wte.weight",
@@ -107,7 +108,7 @@ fn keys(c: &Config, keys: &mut Keys) {
 }
 
 fn config(header: &mut Header) -> Result<(), HeaderError> {
-    header.class("MptForCausalLM", "mpt");
+    header.class("MPTForCausalLM", "mpt");
     for (config, key) in [
         ("n_layers", "block_count"),
         ("max_seq_len", "context_length"),

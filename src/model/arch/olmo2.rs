@@ -7,6 +7,7 @@ use crate::model::{Architecture, Biases, Config, ConfigReader, Gguf, Header, Hea
 /// The architecture of this file.
 pub(super) static OLMO2: Architecture = Architecture {
     name: "olmo2",
+    models: "OLMo 2",
     hf: &["Olmo2ForCausalLM", "Olmo2Model"],
     model_types: &["olmo2"],
     roots: &["model.", ""],

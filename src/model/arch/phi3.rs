@@ -8,6 +8,7 @@ use crate::model::{
 /// The architecture of this file.
 pub(super) static PHI3: Architecture = Architecture {
     name: "phi3",
+    models: "Phi-3, Phi-3.5, Phi-4",
     hf: &["Phi3ForCausalLM", "Phi3Model"],
     model_types: &["phi3"],
     roots: &["model.", ""],

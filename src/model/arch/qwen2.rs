@@ -9,6 +9,7 @@ use crate::model::{
 /// The architecture of this file.
 pub(super) static QWEN2: Architecture = Architecture {
     name: "qwen2",
+    models: "Qwen 1.5, 2, 2.5, R1-Distill-Qwen",
     hf: &["Qwen2ForCausalLM", "Qwen2Model"],
     model_types: &["qwen2"],
     roots: &["model.", ""],

@@ -10,6 +10,7 @@ use crate::model::{
 /// The architecture of this file.
 pub(super) static QWEN2MOE: Architecture = Architecture {
     name: "qwen2moe",
+    models: "Qwen 1.5 and 2 with experts",
     hf: &["Qwen2MoeForCausalLM", "Qwen2MoeModel"],
     model_types: &["qwen2_moe"],
     roots: &["model.", ""],
@@ -70,10 +71,10 @@ fn holds(c: &Config) -> Result<(), &'static str> {
     if c.head == crate::model::Head::Tied {
         return Err("its graph for `qwen2moe` has a head of its own");
     }
-    if c.heads * c.head_dim != c.hidden {
-        Err("its graph for `qwen2moe` has heads as wide as hidden_size")
-    } else {
+    if c.heads * c.head_dim == c.hidden {
         Ok(())
+    } else {
+        Err("its graph for `qwen2moe` has heads as wide as hidden_size")
     }
 }
 

@@ -8,6 +8,7 @@ use crate::model::{Architecture, Biases, Config, ConfigReader, Error, Gguf, Head
 /// The architecture of this file.
 pub(super) static QWEN3: Architecture = Architecture {
     name: "qwen3",
+    models: "Qwen 3 (dense)",
     hf: &["Qwen3ForCausalLM", "Qwen3Model"],
     model_types: &["qwen3"],
     roots: &["model.", ""],

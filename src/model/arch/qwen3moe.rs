@@ -9,6 +9,7 @@ use crate::model::{Architecture, Biases, Config, ConfigReader, Error, Gguf, Head
 /// The architecture of this file.
 pub(super) static QWEN3MOE: Architecture = Architecture {
     name: "qwen3moe",
+    models: "Qwen 3 with experts",
     hf: &["Qwen3MoeForCausalLM", "Qwen3MoeModel"],
     model_types: &["qwen3_moe"],
     roots: &["model.", ""],

@@ -8,6 +8,7 @@ use crate::model::{
 /// The architecture of this file.
 pub(super) static STABLELM: Architecture = Architecture {
     name: "stablelm",
+    models: "StableLM 2, StableLM-3B",
     hf: &["StableLmForCausalLM", "StableLMEpochForCausalLM", "StableLmModel"],
     model_types: &["stablelm", "stablelm_epoch"],
     roots: &["model.", ""],

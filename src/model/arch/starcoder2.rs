@@ -8,6 +8,7 @@ use crate::model::{
 /// The architecture of this file.
 pub(super) static STARCODER2: Architecture = Architecture {
     name: "starcoder2",
+    models: "StarCoder2",
     hf: &["Starcoder2ForCausalLM", "Starcoder2Model"],
     model_types: &["starcoder2"],
     roots: &["model.", ""],

@@ -140,8 +140,8 @@ fn values_out_of_range_are_refused_by_name() {
             "config.json: `hidden_act` is \"xielu\", expected silu, gelu, gelu_new or relu",
         ),
         (
-            json!({"rope_scaling": {"rope_type": "su"}}),
-            "config.json: `rope_scaling.rope_type` is \"su\", expected default, linear, dynamic, yarn or llama3",
+            json!({"rope_scaling": {"rope_type": "mrope"}}),
+            "config.json: `rope_scaling.rope_type` is \"mrope\", expected default, linear, dynamic, yarn, longrope or llama3",
         ),
         (json!({"rope_scaling": {"type": "linear"}}), "config.json: `rope_scaling.factor` is missing"),
         (
@@ -165,9 +165,9 @@ fn values_out_of_range_are_refused_by_name() {
 
 #[test]
 fn an_unknown_architecture_is_named_with_the_nearest() {
-    let mixtral = llama(&json!({"architectures": ["MixtralForCausalLM"], "num_local_experts": 8}));
-    let error = read(&mixtral).unwrap_err();
-    let message = "unknown architecture MixtralForCausalLM; the nearest known is MistralForCausalLM, which does not \
+    let ministral = llama(&json!({"architectures": ["MinistralForCausalLM"], "num_local_experts": 8}));
+    let error = read(&ministral).unwrap_err();
+    let message = "unknown architecture MinistralForCausalLM; the nearest known is MistralForCausalLM, which does not \
                    understand num_local_experts = 8";
     assert_eq!(error.to_string(), message);
     assert_eq!(read(&parse("{}")), Err(Error::NoArchitecture));

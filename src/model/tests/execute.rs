@@ -152,7 +152,10 @@ pub(super) fn gather(from: &Gather, shape: &[usize], tensor: &dyn Fn(&str) -> Ve
             let (data, out) = (tensor(name), shape[0]);
             (0..data.len()).map(|i| data[i % shape[1] * out + i / shape[1]]).collect()
         }
-        Gather::Rows(name, first, to) => tensor(name)[first * shape[1]..to * shape[1]].to_vec(),
+        Gather::Rows(name, first, to) => {
+            let cols = shape[shape.len() - 1];
+            tensor(name)[first * cols..to * cols].to_vec()
+        }
         Gather::Stacked(names) => names.iter().flat_map(|name| tensor(name)).collect(),
         Gather::Paired { name, heads } => {
             let (data, cols) = (tensor(name), shape.get(1).copied().unwrap_or(1));
@@ -185,6 +188,18 @@ pub(super) fn gather(from: &Gather, shape: &[usize], tensor: &dyn Fn(&str) -> Ve
             let element = |e: usize, r: usize, c: usize| data[(e * k + c) * n * step + r * step + first];
             let rows = (0..count).flat_map(|e| (0..n).map(move |r| (e, r)));
             rows.flat_map(|(e, r)| (0..k).map(|c| element(e, r, c)).collect::<Vec<f32>>()).collect()
+        }
+        Gather::Zipped { names, transposed } => {
+            let data: Vec<Vec<f32>> = names.iter().map(|name| tensor(name)).collect();
+            let (cols, n) = (shape[shape.len() - 1], data.len());
+            let inp = if *transposed { shape[shape.len() - 2] } else { 1 };
+            let width = cols / n;
+            let element = |at: usize| {
+                let (row, f, j) = (at / cols, at % cols / n, at % n);
+                let at = if *transposed { (row / inp * width + f) * inp + row % inp } else { row * width + f };
+                data[j][at]
+            };
+            (0..shape.iter().product()).map(element).collect()
         }
         Gather::Every { name, step, first } => tensor(name).into_iter().skip(*first).step_by(*step).collect(),
         Gather::Computed(values) => values.to_vec(),
@@ -267,6 +282,16 @@ fn turned(head: &mut [f64], p: usize, turn: Turn, inverse: &[f32], scale: f32) {
     }
 }
 
+/// Its series.
+fn erf(x: f64) -> f64 {
+    let (mut term, mut sum) = (x, x);
+    for n in 1..150 {
+        term *= -x * x / f64::from(n);
+        sum += term / f64::from(2 * n + 1);
+    }
+    if x.abs() > 5.0 { x.signum() } else { sum * std::f64::consts::FRAC_2_SQRT_PI }
+}
+
 fn activated(act: Activation, x: f64) -> f64 {
     let tanh = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3));
     match act {
@@ -275,6 +300,6 @@ fn activated(act: Activation, x: f64) -> f64 {
         Activation::GeluQuick => x / (1.0 + (-1.702 * x).exp()),
         Activation::Sigmoid => 1.0 / (1.0 + (-x).exp()),
         Activation::Relu => x.max(0.0),
-        Activation::Gelu => panic!("no committed model has it: std lacks erf"),
+        Activation::Gelu => x / 2.0 * (1.0 + erf(x / std::f64::consts::SQRT_2)),
     }
 }

@@ -31,16 +31,26 @@ fn every_file_is_registered_and_every_architecture_has_a_model() {
 }
 
 #[test]
+fn the_readme_has_the_table() {
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let rows =
+        super::super::support().into_iter().map(|[name, models, gguf]| format!("| `{name}` | {models} | `{gguf}` |\n"));
+    let table = format!("| architecture | models | GGUF |\n|---|---|---|\n{}\n", rows.collect::<String>());
+    assert!(readme.contains(&table), "README.md lacks\n{table}");
+}
+
+#[test]
 fn pairs_bring_the_two_halves_of_a_head_together() {
     let rows: Vec<usize> = (0..16).map(|row| paired_row(row, 8)).collect();
     assert_eq!(rows, [0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15]);
 }
 
 #[test]
-fn over_gguf_only_llama_turns_pairs() {
+fn over_gguf_ropes_turn_pairs_where_rows_are_in_pairs() {
     for case in cases() {
+        let paired = ["llama", "mixtral", "granite", "cohere", "glm4"].contains(&case.architecture.name);
         let model = program(&case).over_gguf();
-        let want = if case.architecture.name == "llama" { Turn::Pairs } else { Turn::Halves };
+        let want = if paired { Turn::Pairs } else { Turn::Halves };
         for op in model.stacks.iter().flat_map(|s| &s.layers).flat_map(|l| &l.ops) {
             assert!(!matches!(op, Op::Rope { turn, .. } if *turn != want), "{}", case.name);
         }

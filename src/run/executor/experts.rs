@@ -79,7 +79,9 @@ pub(super) fn multiply(
             out[slot * n..][..n].copy_from_slice(product);
         }
     }
-    [decoded, gathered_rows, product].into_iter().for_each(|buffer| values.buffers.give(buffer));
+    for buffer in [decoded, gathered_rows, product] {
+        values.buffers.give(buffer);
+    }
     Ok(out)
 }
 

@@ -1,0 +1,143 @@
+//! The tiny model of every architecture in stock llama.cpp: its GGUF loads, and gives the logits of transformers; so does
+//! our own run of the same file.
+
+use std::path::Path;
+
+use planish::checkpoint::{Checkpoint, read_json};
+use planish::model::{Objective, architecture, gguf_keys, release};
+use planish::run::executor::{Executor, Settings};
+use planish::run::{Scratch, Subject, Weight};
+use planish_formats::{Dtype, Info, Storage, gguf, open};
+use planish_kernels::{Isa, block};
+
+use crate::installed::root;
+use crate::llama::{Model, oracle};
+
+/// How far its logits may be from transformers': it has tables of gelu in F16.
+const TOLERANCE: f32 = 1e-2;
+/// Models that llama.cpp computes otherwise, and we say so: windows that it ignores, and a ramp whose ends it rounds.
+const CAVEATS: &[&str] = &["mistral-window", "qwen2-window", "phi3", "gptoss"];
+
+/// Writes every tensor of the folder's GGUF as F32, or matrices as `storage`. Gives what the model should say.
+fn write(folder: &Path, storage: Option<Storage>, path: &Path) -> Option<(Vec<i32>, Vec<f32>)> {
+    let config = read_json(&folder.join("config.json")).expect("config.json");
+    let architecture = architecture(&config).expect("an architecture");
+    let settings = architecture.config(&config).expect("a configuration");
+    let source = open(&folder.join("model.safetensors")).expect("weights");
+    let tensors = release(architecture, &settings, source.infos()).ok()?;
+    let model = architecture.program(&settings, |name| source.info(name).is_some()).expect("a program");
+    if model.objective != Objective::Causal {
+        return None;
+    }
+    let mut kv = gguf_keys(architecture, &settings).expect("keys");
+    let name = kv.str("general.architecture").expect("a name").to_owned();
+    kv.set("tokenizer.ggml.model", "no_vocab");
+    kv.set(format!("{name}.vocab_size"), settings.vocab as u32);
+    let info = |t: &planish::model::Tensor| {
+        let row = t.shape.last().copied().unwrap_or(1);
+        let whole = storage.filter(|_| !t.keep_f32 && row.is_multiple_of(32));
+        Info { name: t.name.clone(), storage: whole.unwrap_or(Storage::Plain(Dtype::F32)), shape: t.shape.clone() }
+    };
+    let infos: Vec<Info> = tensors.iter().map(info).collect();
+    let sink = gguf::create(path, &kv, &infos, None).expect("a file");
+    for (i, (tensor, info)) in tensors.iter().zip(&infos).enumerate() {
+        let weight = Weight::new(source.as_ref(), &tensor.gather, &tensor.shape).expect("a weight");
+        let mut values = vec![0.0; weight.rows * weight.cols];
+        for (piece, out) in values.chunks_mut(weight.piece_rows * weight.cols).enumerate() {
+            let first = piece * weight.piece_rows;
+            let rows = first..first + weight.piece_rows;
+            weight.read(Isa::Scalar, rows, &mut Scratch::default(), out).expect("values");
+        }
+        let codec = block::codec(info.storage.name()).expect("a codec");
+        let mut bytes = vec![0; info.storage.bytes(&info.shape).expect("whole blocks")];
+        codec.encode(Isa::Scalar, &values, *tensor.shape.last().expect("a row"), None, &mut bytes);
+        sink.write_at(i, 0, &bytes).expect("written");
+    }
+    sink.finish().expect("a whole file");
+    let golden = open(&folder.join("logits.safetensors")).expect("logits");
+    let ids = golden.view("ids").expect("ids").bytes.as_chunks::<8>().0.iter();
+    let logits = golden.view("logits").expect("logits").bytes.as_chunks::<4>().0.iter();
+    Some((ids.map(|id| i64::from_le_bytes(*id) as i32).collect(), logits.map(|x| f32::from_le_bytes(*x)).collect()))
+}
+
+/// The logits of our own run.
+fn run(path: &Path, ids: &[i32]) -> Vec<f32> {
+    let checkpoint = Checkpoint::open(path).expect("a GGUF");
+    let subject = Subject::of(&checkpoint).expect("a model");
+    let ids: Vec<u32> = ids.iter().map(|&id| id as u32).collect();
+    let source = checkpoint.source.as_ref();
+    let mut executor = Executor::new(&subject.model, source, &ids, ids.len(), Settings::default()).expect("a run");
+    while executor.step().expect("a step").is_some() {}
+    let rows: Vec<usize> = (0..ids.len()).collect();
+    let head = executor.head(&rows).expect("a head").expect("a causal model");
+    let tile = head.tile(0..head.vocab(), None).expect("the whole vocabulary");
+    let mut logits = vec![];
+    head.logits(&tile, 0..ids.len(), &mut logits);
+    logits
+}
+
+/// The largest; NaN if there is one.
+fn distance(a: &[f32], b: &[f32]) -> f32 {
+    let far = |far: f32, off: f32| if off > far || off.is_nan() { off } else { far };
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, far)
+}
+
+#[test]
+fn every_family_loads_in_llama_cpp_and_gives_the_logits_of_transformers() {
+    let Some(oracle) = oracle() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let folder = root().join("fixtures/golden-logits");
+    let mut folders: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    folders.sort();
+    let (mut seen, mut far) = (0, vec![]);
+    for folder in folders {
+        let name = folder.file_name().unwrap().to_string_lossy().into_owned();
+        let path = dir.path().join(format!("{name}.gguf"));
+        let Some((ids, want)) = write(&folder, None, &path) else { continue };
+        let model = match Model::load(oracle, &path) {
+            Ok(model) => model,
+            Err(why) => {
+                far.push(format!("{name}: {why}"));
+                continue;
+            }
+        };
+        let got = model.exact_logits(&ids).concat();
+        assert_eq!(got.len(), want.len(), "{name}");
+        let off = distance(&got, &want);
+        let ours = distance(&run(&path, &ids), &want);
+        println!("{name:24} llama.cpp {off:.2e} planish {ours:.2e}");
+        if ours.is_nan() || ours > 1e-3 {
+            far.push(format!("{name}: our run of the GGUF is off by {ours}"));
+        }
+        if CAVEATS.contains(&name.as_str()) {
+            continue;
+        }
+        if off.is_nan() || off > TOLERANCE {
+            far.push(format!("{name}: off by {off}"));
+        }
+        seen += 1;
+    }
+    assert!(far.is_empty(), "{far:#?}");
+    assert!(seen >= 25, "only {seen} models");
+}
+
+#[test]
+fn every_family_loads_quantized() {
+    let Some(oracle) = oracle() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let mut folders: Vec<_> =
+        std::fs::read_dir(root().join("fixtures/golden-logits")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    folders.sort();
+    let q8_0 = Storage::Blocks(planish_formats::GgmlType::Q8_0);
+    for folder in folders {
+        let name = folder.file_name().unwrap().to_string_lossy().into_owned();
+        let path = dir.path().join(format!("{name}.gguf"));
+        let Some((ids, want)) = write(&folder, Some(q8_0), &path) else { continue };
+        let got = Model::load(oracle, &path).unwrap_or_else(|why| panic!("{name}: {why}")).decode_logits(&ids).concat();
+        let squares = |x: &mut dyn Iterator<Item = f32>| x.map(|x| f64::from(x * x)).sum::<f64>();
+        let off = squares(&mut got.iter().zip(&want).map(|(a, b)| a - b)) / squares(&mut want.iter().copied());
+        // Where a token's experts are close, rounding sends it to others.
+        let most = if name.contains("moe") || name.contains("mixtral") { 0.5 } else { 0.1 };
+        assert!(off.sqrt() < most || CAVEATS.contains(&name.as_str()), "{name}: off by {} of the whole", off.sqrt());
+    }
+}
