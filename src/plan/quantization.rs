@@ -218,6 +218,7 @@ fn packable(weight: &Param) -> bool {
         | Gather::Shifted { .. }
         | Gather::Columns { .. }
         | Gather::Every { .. }
+        | Gather::Zipped { .. }
         | Gather::Computed(_) => false,
     };
     stored && !weight.role.gguf().starts_with(ROUTER)

@@ -73,6 +73,7 @@ impl<'a> IntoFolder<'a> {
             | Gather::Shifted { .. }
             | Gather::Columns { .. }
             | Gather::Every { .. }
+            | Gather::Zipped { .. }
             | Gather::Computed(_) => None,
         }
     }

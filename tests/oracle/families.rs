@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use planish::checkpoint::{Checkpoint, read_json};
+use planish::dialect::Tensors;
 use planish::model::{Objective, architecture, gguf_keys, release};
 use planish::run::executor::{Executor, Settings};
 use planish::run::{Scratch, Subject, Weight};
@@ -23,7 +24,7 @@ fn write(folder: &Path, storage: Option<Storage>, path: &Path) -> Option<(Vec<i3
     let config = read_json(&folder.join("config.json")).expect("config.json");
     let architecture = architecture(&config).expect("an architecture");
     let settings = architecture.config(&config).expect("a configuration");
-    let source = open(&folder.join("model.safetensors")).expect("weights");
+    let source = Tensors::plain(open(&folder.join("model.safetensors")).expect("weights"));
     let tensors = release(architecture, &settings, source.infos()).ok()?;
     let model = architecture.program(&settings, |name| source.info(name).is_some()).expect("a program");
     if model.objective != Objective::Causal {
@@ -41,7 +42,7 @@ fn write(folder: &Path, storage: Option<Storage>, path: &Path) -> Option<(Vec<i3
     let infos: Vec<Info> = tensors.iter().map(info).collect();
     let sink = gguf::create(path, &kv, &infos, None).expect("a file");
     for (i, (tensor, info)) in tensors.iter().zip(&infos).enumerate() {
-        let weight = Weight::new(source.as_ref(), &tensor.gather, &tensor.shape).expect("a weight");
+        let weight = Weight::new(&source, &tensor.gather, &tensor.shape).expect("a weight");
         let mut values = vec![0.0; weight.rows * weight.cols];
         for (piece, out) in values.chunks_mut(weight.piece_rows * weight.cols).enumerate() {
             let first = piece * weight.piece_rows;
@@ -65,7 +66,7 @@ fn run(path: &Path, ids: &[i32]) -> Vec<f32> {
     let checkpoint = Checkpoint::open(path).expect("a GGUF");
     let subject = Subject::of(&checkpoint).expect("a model");
     let ids: Vec<u32> = ids.iter().map(|&id| id as u32).collect();
-    let source = checkpoint.source.as_ref();
+    let source = &checkpoint.source;
     let mut executor = Executor::new(&subject.model, source, &ids, ids.len(), Settings::default()).expect("a run");
     while executor.step().expect("a step").is_some() {}
     let rows: Vec<usize> = (0..ids.len()).collect();
