@@ -9,11 +9,11 @@ WORK_DIR has a folder for each model and target, `MODEL/TARGET`, beside `MODEL/T
 away than TOLERANCE. GOLDEN is written with the consumers' logits of tiny-llama: of the last tokens, and of the first of the
 vocabulary.
 """
-import functools, json, os, sys
+import functools, json, os, sys, tempfile
 import torch
 import compressed_tensors.compressors.nvfp4.base as fp4
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, AwqConfig, GPTQConfig
+from transformers import AutoModelForCausalLM
 
 TOLERANCE = 1e-2
 torch.set_num_threads(2)
@@ -24,31 +24,47 @@ fp4.unpack_fp4_from_uint8 = functools.partial(fp4.unpack_fp4_from_uint8, dtype=t
 def model(folder):
     """In F32, with nothing done to activations: what is compared is the weights."""
     # Without a GPU, FP8 checkpoints are made dense by transformers.
-    config = json.load(open(os.path.join(folder, "config.json")))["quantization_config"]
-    more = {}
-    if config["quant_method"] == "gptq": more["quantization_config"] = GPTQConfig.from_dict({**config, "backend": "gptq_torch"})
-    if config["quant_method"] == "awq": more["quantization_config"] = AwqConfig.from_dict({**config, "backend": "torch_awq"})
-    loaded = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager", **more).eval()
+    loaded = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
     with torch.no_grad(): loaded(torch.tensor([[1, 2]]))
+    method = json.load(open(os.path.join(folder, "config.json")))["quantization_config"]["quant_method"]
+    weights = {"gptq": gptq, "awq": awq}.get(method, lambda _: {})(folder)
     for name, module in list(loaded.named_modules()):
         scheme = getattr(module, "quantization_scheme", None)
         if scheme is not None: scheme.input_activations = None
-        if hasattr(module, "qweight"): loaded.set_submodule(name, dense(module))
+        if hasattr(module, "qweight"): loaded.set_submodule(name, dense(module, weights[name + ".weight"]))
     return loaded
 
 
-def dense(module):
-    """A linear of gptqmodel with the weights that it unpacks, which are in F16, and products in F32. Its kernels for the CPU
-    round what they multiply, too."""
-    with torch.no_grad():
-        if hasattr(module, "_dequantize_weight_for_inference"):
-            weight = module._dequantize_weight_for_inference(module.scales.half(), dtype=torch.float16)
-        else:
-            weight = module.dequantize_weight()
-    linear = torch.nn.Linear(module.in_features, module.out_features, bias=module.bias is not None)
-    linear.weight.data = weight.T.contiguous().float()
+def dense(module, weight):
+    """A linear in F32 for one of gptqmodel, whose kernels for the CPU round weights and what they multiply to 16 bits: on a
+    model with large activations that moves logits by 5e-2."""
+    linear = torch.nn.Linear(weight.shape[1], weight.shape[0], bias=module.bias is not None)
+    linear.weight.data = weight.contiguous()
     if module.bias is not None: linear.bias.data = module.bias.data.float()
     return linear
+
+
+def gptq(folder):
+    """The weights by gptqmodel's own conversion to a dense checkpoint."""
+    from gptqmodel.utils.model_dequant import dequantize_model
+    with tempfile.TemporaryDirectory() as work:
+        dequantize_model(folder, work + "/dense", target_dtype=torch.float32)
+        files = [f for f in os.listdir(work + "/dense") if f.endswith(".safetensors")]
+        return {name: tensor for f in files for name, tensor in load_file(f"{work}/dense/{f}").items()}
+
+
+def awq(folder):
+    """The weights by compressed-tensors' conversion of AutoAWQ checkpoints."""
+    from compressed_tensors.entrypoints.convert.converters.autoawq import AutoAWQConverter
+    tensors, weights = load_file(os.path.join(folder, "model.safetensors")), {}
+    for name in [n.removesuffix(".qweight") for n in tensors if n.endswith(".qweight")]:
+        q, z = AutoAWQConverter.unpack_awq(tensors[name + ".qweight"], tensors[name + ".qzeros"], 4)
+        q, z = AutoAWQConverter.reverse_awq_order(q, z, 4)
+        scales = tensors[name + ".scales"].float()
+        group = q.shape[0] // scales.shape[0]
+        difference = (q & 15) - (z & 15).repeat_interleave(group, 0)
+        weights[name + ".weight"] = (difference.float() * scales.repeat_interleave(group, 0)).T
+    return weights
 
 
 def main(work, golden=None):
