@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::exit::{Status, UsageError};
 use super::options::{Groups, Source, Types};
 use super::quantize::Args;
-use super::rounding::Rounding;
+use super::rounding::Asked;
 use super::show::{self, Out};
 use super::work::threads;
 use super::{progress, rounding, signals};
@@ -54,7 +54,7 @@ pub(crate) fn run(args: &Args, target: Target, out: &Out) -> anyhow::Result<Stat
     let cancel = signals::cancel()?;
     let mut beside = vec![];
     if *provenance {
-        let method = args.method.map(Rounding::name);
+        let method = args.method.map(Asked::name);
         let ingredients = Ingredients { imatrix: None, texts: &calibration.texts, method: method.as_deref() };
         let facts = provenance::json(&plan, &ingredients)?;
         beside.push(("planish.json".to_owned(), format!("{facts:#}\n").into_bytes()));
@@ -64,7 +64,7 @@ pub(crate) fn run(args: &Args, target: Target, out: &Out) -> anyhow::Result<Stat
     let scale = bytes as f64 / plan.weights().max(1) as f64;
     let threads = threads(place.threads);
     let rounding = args.rounding(&plan.checkpoint, &output)?;
-    let (mut log, mut journal) = (None, None);
+    let (mut account, mut journal) = (None, None);
     let pack = Pack {
         plan: &plan,
         threads,
@@ -76,7 +76,7 @@ pub(crate) fn run(args: &Args, target: Target, out: &Out) -> anyhow::Result<Stat
         let Some(rounding) = &rounding else { return Ok(BTreeSet::new()) };
         let destination = IntoFolder::new(pack.isa, &plan, sink);
         let (told, record) = rounding.run(&plan.checkpoint, &destination, threads, &cancel)?;
-        (log, journal) = (Some(told), record);
+        (account, journal) = (Some(rounding::account(&told)), record);
         let written = destination.written();
         let packed =
             plan.tensors.iter().enumerate().filter(|(_, tensor)| matches!(tensor.becomes, Becomes::Packed { .. }));
@@ -93,11 +93,11 @@ pub(crate) fn run(args: &Args, target: Target, out: &Out) -> anyhow::Result<Stat
     }
     out.result(
         || {
-            let log = log.as_ref().map_or(String::new(), |log| format!("{}\n", rounding::text(log)));
+            let account = account.as_ref().map_or(String::new(), |account| format!("{}\n", rounding::text(account)));
             let mut rows = summary(&plan, outcome.bytes);
             rows.extend(done(&plan, &outcome));
             rows.push(("folder", output.display().to_string()));
-            log + &show::facts(&rows)
+            account + &show::facts(&rows)
         },
         || {
             let mut value = summary_json(&plan);
@@ -106,8 +106,8 @@ pub(crate) fn run(args: &Args, target: Target, out: &Out) -> anyhow::Result<Stat
             value["seconds"] = outcome.elapsed.as_secs_f64().into();
             value["peak_anon_bytes"] = outcome.peak_anon_bytes.into();
             value["folder"] = json!(output);
-            if let Some(log) = &log {
-                value["rounding"] = rounding::json(log);
+            if let Some(account) = &account {
+                value["rounding"] = json!(account);
             }
             value["isa"] = Isa::detected().name().into();
             value

@@ -15,7 +15,7 @@ use planish_formats::{Storage, gguf};
 
 use super::exit::{Status, UsageError};
 use super::options::{Groups, Source, Types, Weighing, parse_size, recipe};
-use super::rounding::{self, Rounding};
+use super::rounding::{self, Asked};
 use super::show::Out;
 use super::work::{perform, tell, threads};
 use super::{calibrate, packed, signals, verify};
@@ -41,7 +41,7 @@ pub(crate) struct Args {
     /// matter are scaled up first), or awq+gptq. All but the first see what flows through the model for the texts of
     /// --calibrate.
     #[arg(long, value_name = "METHOD", requires = "texts", value_parser = rounding::parse)]
-    pub(super) method: Option<Rounding>,
+    pub(super) method: Option<Asked>,
     /// Let a layer see what the layers before it were, rather than what they have become.
     #[arg(long, requires = "method")]
     from_original: bool,
@@ -69,12 +69,12 @@ pub(crate) struct Args {
 impl Args {
     /// What `--method` asks for, with its texts read.
     pub(super) fn rounding(&self, checkpoint: &Checkpoint, output: &Path) -> anyhow::Result<Option<rounding::Job>> {
-        let Some(rounding) = self.method else { return Ok(None) };
+        let Some(asked) = self.method else { return Ok(None) };
         let (keep, resume) = (!self.no_journal, self.resume);
         let keeping = rounding::Keeping { folder: run::Journal::beside(output), keep, resume };
         let Calibration { texts, .. } = &self.calibration;
         let cutting = self.calibration.cutting();
-        rounding::Job::new(rounding, checkpoint, texts, &cutting, keeping, self.from_original).map(Some)
+        rounding::Job::new(asked, checkpoint, texts, &cutting, keeping, self.from_original).map(Some)
     }
 }
 
@@ -152,7 +152,7 @@ pub(crate) fn run(args: &Args, out: &Out) -> anyhow::Result<Status> {
     };
     let mut job = args.types.job(checkpoint, recipe, importance, rounding.is_some(), out)?;
     if args.provenance {
-        let method = args.method.map(Rounding::name);
+        let method = args.method.map(Asked::name);
         let (imatrix, texts) = (args.weighing.file(), &args.calibration.texts[..]);
         let ingredients = Ingredients { imatrix, texts, method: method.as_deref() };
         job.kv.extend(provenance::keys(&job, &ingredients)?);
@@ -174,7 +174,7 @@ pub(crate) fn execute(
     run::check_room(&layout(&output)?, target.force)?;
     let cancel = signals::cancel()?;
     let outline = job.outline();
-    let (threads, mut log, mut journal) = (threads(target.threads), None, None);
+    let (threads, mut account, mut journal) = (threads(target.threads), None, None);
     let mut write = |path: &Path| {
         let layout = layout(path)?;
         perform(&outline, threads, &cancel, |run| {
@@ -182,7 +182,7 @@ pub(crate) fn execute(
                 let Some(rounding) = rounding else { return Ok(BTreeSet::new()) };
                 let destination = IntoGguf::new(run.isa, &job.tensors, sink);
                 let (told, record) = rounding.run(&job.checkpoint, &destination, threads, &cancel)?;
-                (log, journal) = (Some(told), record);
+                (account, journal) = (Some(rounding::account(&told)), record);
                 let written = destination.written();
                 let left =
                     job.tensors.iter().enumerate().filter(|(at, tensor)| !written.contains(at) && in_layer(tensor));
@@ -215,7 +215,7 @@ pub(crate) fn execute(
     let wanted = target.modelfile && !outcome.files.is_empty();
     let modelfile = if wanted { Some(write_modelfile(job, &outcome.files)?) } else { None };
     let modelfile = modelfile.map(|path| path.display().to_string());
-    tell(&outline, &outcome, &[("modelfile", modelfile)], log.as_ref(), report.as_ref(), out)?;
+    tell(&outline, &outcome, &[("modelfile", modelfile)], account.as_ref(), report.as_ref(), out)?;
     let Some(report) = report.filter(|report| report.verdict != Verdict::Pass) else { return Ok(Status::Done) };
     verify::complain(&report, out);
     out.complain(&format!("{}: not written, since it did not pass", output.display()), None);

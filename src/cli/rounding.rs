@@ -1,6 +1,6 @@
 //! `quantize --method`: rounding that sees what flows through the model.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
@@ -8,19 +8,20 @@ use planish::checkpoint::Checkpoint;
 use planish::method::{METHODS, Method};
 use planish::run::executor::Settings;
 use planish::run::{self, Destination, Fingerprint, Journal, Layerwise, Log, Subject};
-use serde_json::{Value, json};
+use planish::verify::report::{RoundedScale, RoundedTensor, Rounding};
 
 use super::calibrate::{self, Cutting, Ids};
+use super::exit::UsageError;
 use super::{progress, show};
 
 /// What `--method` asks for: channels scaled first or not, and how matrices are rounded then.
 #[derive(Clone, Copy)]
-pub(crate) struct Rounding {
+pub(crate) struct Asked {
     rescale: bool,
     method: &'static dyn Method,
 }
 
-impl Rounding {
+impl Asked {
     /// What it is called, whether or not layers see what others have become.
     pub(crate) fn name(self) -> String {
         let name = self.method.name();
@@ -33,14 +34,14 @@ impl Rounding {
 }
 
 /// Reads `awq`, a method's name, or both joined by `+`.
-pub(crate) fn parse(text: &str) -> Result<Rounding, String> {
+pub(crate) fn parse(text: &str) -> Result<Asked, String> {
     let (rescale, name) = match text.split_once('+') {
         Some(("awq", name)) => (true, name),
         None if text == "awq" => (true, "nearest"),
         _ => (false, text),
     };
     match METHODS.iter().find(|method| method.name() == name) {
-        Some(method) => Ok(Rounding { rescale, method: *method }),
+        Some(method) => Ok(Asked { rescale, method: *method }),
         None => {
             let names: Vec<&str> = METHODS.iter().map(|method| method.name()).collect();
             Err(format!("no such method; methods: {0} awq awq+gptq", names.join(" ")))
@@ -50,7 +51,7 @@ pub(crate) fn parse(text: &str) -> Result<Rounding, String> {
 
 /// Everything that is needed to round the weights of one model.
 pub(crate) struct Job {
-    rounding: Rounding,
+    asked: Asked,
     subject: Subject,
     ids: Ids,
     settings: Settings,
@@ -61,7 +62,7 @@ pub(crate) struct Job {
 impl Job {
     /// Reads and cuts the texts.
     pub(crate) fn new(
-        rounding: Rounding,
+        asked: Asked,
         checkpoint: &Checkpoint,
         texts: &[PathBuf],
         cutting: &Cutting,
@@ -71,7 +72,7 @@ impl Job {
         let subject = Subject::of(checkpoint)?;
         let ids = calibrate::cut(checkpoint, texts, cutting)?;
         let settings = Settings { memory: cutting.memory(), ..Settings::default() };
-        Ok(Job { rounding, subject, ids, settings, keeping, from_original })
+        Ok(Job { asked, subject, ids, settings, keeping, from_original })
     }
 
     /// Rounds the weights of all layers and puts them where they go.
@@ -88,8 +89,8 @@ impl Job {
             ids: &self.ids.ids,
             tokens: self.ids.tokens,
             settings: self.settings,
-            method: self.rounding.method,
-            rescale: self.rounding.rescale,
+            method: self.asked.method,
+            rescale: self.asked.rescale,
             from_original: self.from_original,
             destination,
         };
@@ -140,59 +141,59 @@ pub(crate) fn unseen<'a>(names: impl Iterator<Item = &'a str>) -> Option<String>
     Some(format!("{count} weights are not seen by the method and are rounded to nearest, {first} first"))
 }
 
+/// How it went, as reports have it.
+pub(crate) fn account(log: &Log) -> Rounding {
+    let tensors = log.solved.iter().map(|solved| RoundedTensor {
+        tensor: solved.name.clone(),
+        storage: solved.ty.clone(),
+        loss_nearest: solved.account.nearest,
+        loss: solved.account.loss,
+        damping: solved.account.damping,
+        dead_channels: solved.account.dead,
+        fell_back: solved.account.fell_back,
+        whole_blocks: solved.whole_blocks,
+        seconds: solved.elapsed.as_secs_f64(),
+    });
+    let scales = log.scaled.iter().map(|scaled| RoundedScale {
+        maker: scaled.maker.clone(),
+        loss_before: scaled.loss[0],
+        loss_after: scaled.loss[1],
+    });
+    Rounding { tensors: tensors.collect(), scales: scales.collect(), resumed_layers: log.resumed }
+}
+
+/// The account that the JSON of an earlier `quantize --method` has.
+pub(crate) fn read(path: &Path) -> anyhow::Result<Rounding> {
+    #[derive(serde::Deserialize)]
+    struct Told {
+        rounding: Rounding,
+    }
+    let text = std::fs::read_to_string(path).with_context(|| format!("{}: cannot read", path.display()))?;
+    let told: Told = serde_json::from_str(&text).map_err(|error| {
+        UsageError(format!("{}: is not what quantize --method --json tells: {error}", path.display()))
+    })?;
+    Ok(told.rounding)
+}
+
 /// How it went, for people.
-pub(crate) fn text(log: &Log) -> String {
+pub(crate) fn text(rounding: &Rounding) -> String {
     let share = |share: f64| format!("{:.3} %", share * 100.0);
-    let rows: Vec<Vec<String>> = (log.solved.iter())
-        .map(|solved| {
-            let account = &solved.account;
-            let mut remarks = vec![];
-            if solved.whole_blocks {
-                remarks.push("codes of several weights: rounded to nearest".to_owned());
-            }
-            if account.fell_back {
-                remarks.push("rounded to nearest, which loses less".to_owned());
-            }
-            if account.dead > 0 {
-                remarks.push(format!("{} channels without activations", account.dead));
-            }
+    let rows: Vec<Vec<String>> = (rounding.tensors.iter())
+        .map(|tensor| {
             vec![
-                solved.name.clone(),
-                solved.ty.clone(),
-                share(account.nearest),
-                share(account.loss),
-                if account.damping > 0.0 { format!("{:.3}", account.damping) } else { String::new() },
-                format!("{:.2}", solved.elapsed.as_secs_f64()),
-                remarks.join("; "),
+                tensor.tensor.clone(),
+                tensor.storage.clone(),
+                share(tensor.loss_nearest),
+                share(tensor.loss),
+                if tensor.damping > 0.0 { format!("{:.3}", tensor.damping) } else { String::new() },
+                format!("{:.2}", tensor.seconds),
+                tensor.remarks().join("; "),
             ]
         })
         .collect();
-    let resumed = match log.resumed {
+    let resumed = match rounding.resumed_layers {
         0 => String::new(),
         layers => format!("{layers} layers were done before the interruption\n"),
     };
     resumed + &show::table(&["tensor", "type", ">nearest", ">loss", ">damping", ">seconds", "remarks"], &rows)
-}
-
-/// The same as data.
-pub(crate) fn json(log: &Log) -> Value {
-    let tensors: Vec<Value> = (log.solved.iter())
-        .map(|solved| {
-            json!({
-                "tensor": solved.name,
-                "type": solved.ty,
-                "loss_nearest": solved.account.nearest,
-                "loss": solved.account.loss,
-                "damping": solved.account.damping,
-                "dead_channels": solved.account.dead,
-                "fell_back": solved.account.fell_back,
-                "whole_blocks": solved.whole_blocks,
-                "seconds": solved.elapsed.as_secs_f64(),
-            })
-        })
-        .collect();
-    let scales: Vec<Value> = (log.scaled.iter())
-        .map(|scaled| json!({"maker": scaled.maker, "loss_before": scaled.loss[0], "loss_after": scaled.loss[1]}))
-        .collect();
-    json!({"tensors": tensors, "scales": scales, "resumed_layers": log.resumed})
 }

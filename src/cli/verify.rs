@@ -20,6 +20,7 @@ use planish_kernels::cpu::Precision;
 use super::exit::Status;
 use super::options::parse_bytes;
 use super::reports::Reports;
+use super::rounding;
 use super::show::Out;
 use super::work::threads;
 use super::{progress, signals};
@@ -44,6 +45,9 @@ pub(crate) struct Args {
     scoring: Scoring,
     #[command(flatten)]
     gates: Gates,
+    /// What `quantize --method --json` told of the candidate: its account of every matrix goes into the reports.
+    #[arg(long, value_name = "FILE")]
+    rounding: Option<PathBuf>,
     #[command(flatten)]
     reports: Reports,
 }
@@ -251,10 +255,12 @@ impl Meter {
 
 pub(crate) fn run(args: &Args, out: &Out) -> anyhow::Result<Status> {
     args.reports.check()?;
+    let account = args.rounding.as_deref().map(rounding::read).transpose()?;
     let cancel = signals::cancel()?;
     let job = Job::new(&args.text, &args.scoring, &args.gates, threads(args.threads))?;
     let (reference, candidate) = (Checkpoint::open(&args.reference)?, Checkpoint::open(&args.candidate)?);
-    let report = job.run(&reference, &candidate, &cancel)?;
+    let mut report = job.run(&reference, &candidate, &cancel)?;
+    report.rounding = account;
     warn(&report, out);
     out.result(|| table::text(&report), || json(&report))?;
     complain(&report, out);

@@ -3,8 +3,9 @@
 use std::sync::atomic::AtomicBool;
 
 use planish::plan::Outline;
-use planish::run::{Log, Outcome, Run};
+use planish::run::{Outcome, Run};
 use planish::verify::Report;
+use planish::verify::report::Rounding;
 use planish_kernels::Isa;
 use serde_json::{Value, json};
 
@@ -35,12 +36,12 @@ pub(crate) fn perform<E: Into<anyhow::Error>>(
 }
 
 /// Tells what was done; `extra` are facts that only this command has, for people and under their names in JSON. `proof` is
-/// how the result was verified, `log` how matrices were rounded.
+/// how the result was verified, `account` how matrices were rounded.
 pub(crate) fn tell(
     outline: &Outline,
     outcome: &Outcome,
     extra: &[(&'static str, Option<String>)],
-    log: Option<&Log>,
+    account: Option<&Rounding>,
     proof: Option<&Report>,
     out: &Out,
 ) -> anyhow::Result<()> {
@@ -53,8 +54,8 @@ pub(crate) fn tell(
             rows.push(("memory", format!("{} beside the page cache", show::bytes(outcome.peak_anon_bytes))));
             rows.extend(outcome.files.iter().map(|file| ("written", file.display().to_string())));
             rows.extend(extra.iter().filter_map(|(name, value)| Some((*name, value.clone()?))));
-            let log = log.map_or(String::new(), |log| format!("{}\n", rounding::text(log)));
-            log + &show::facts(&rows) + &proof.map_or(String::new(), |report| format!("\n{}", verify::text(report)))
+            let account = account.map_or(String::new(), |account| format!("{}\n", rounding::text(account)));
+            account + &show::facts(&rows) + &proof.map_or(String::new(), |report| format!("\n{}", verify::text(report)))
         },
         || {
             let mut value: Value = summary_json(outline);
@@ -66,8 +67,8 @@ pub(crate) fn tell(
                 value[*name] = json!(fact);
             }
             value["isa"] = Isa::detected().name().into();
-            if let Some(log) = log {
-                value["rounding"] = rounding::json(log);
+            if let Some(account) = account {
+                value["rounding"] = json!(account);
             }
             if let Some(report) = proof {
                 value["verification"] = verify::json(report);

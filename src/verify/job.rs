@@ -158,6 +158,7 @@ fn blank(reference: &Party<'_>, candidate: &Party<'_>, options: &Options) -> Rep
         comparability: vec![],
         coverage: report::Coverage::default(),
         tensors: vec![],
+        rounding: None,
         metrics: None,
         noise: None,
         layers: vec![],

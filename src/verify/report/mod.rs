@@ -4,9 +4,11 @@
 //! KL divergences are in nats, sizes in bytes.
 
 mod metrics;
+mod rounding;
 mod statistics;
 
 pub use metrics::{DeltaP, Kld, Metrics, Statistic};
+pub use rounding::{RoundedScale, RoundedTensor, Rounding};
 
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +44,9 @@ pub struct Report {
     pub coverage: Coverage,
     /// Each weight of the candidate against the reference's. In the order of execution.
     pub tensors: Vec<Tensor>,
+    /// How the candidate's weights were rounded, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rounding: Option<Rounding>,
     /// The statistics; `None` where nothing was scored.
     pub metrics: Option<Metrics>,
     /// How much of the drift is this machine's arithmetic.

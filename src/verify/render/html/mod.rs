@@ -6,6 +6,7 @@ mod gates;
 mod head;
 mod histogram;
 mod layers;
+mod rounding;
 mod tokens;
 mod weights;
 
@@ -34,6 +35,7 @@ pub fn html(report: &Report) -> String {
         tokens::worst(report),
         about::slices(report),
         weights::coverage(report),
+        rounding::rounding(report),
         after,
         about::protocol(report),
     ];
