@@ -103,8 +103,9 @@ impl Points {
                 (codes, level * step)
             }
             Points::E4m3 => {
+                // There is no minimum, and adding none would lose the sign of a zero.
                 let mut t = [0.0; LANES];
-                scaled.store(&mut t);
+                L::F::select(step.eq(zero), zero, x / step).store(&mut t);
                 let codes = each(|lane| encode_e4m3(t[lane]));
                 (codes, lanes.load(&each(|lane| decode_e4m3(codes[lane]))) * step)
             }
