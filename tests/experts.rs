@@ -5,13 +5,13 @@ mod support;
 use planish::model::{Model, Role};
 use planish::run::Squares;
 use planish::run::executor::{Executor, Settings};
-use planish_formats::Source;
+use planish::dialect::Tensors;
 use support::installed::root;
 
 const TOKENS: usize = 8;
 
 /// The sums after all steps, and the hidden states.
-fn run(model: &Model, source: &dyn Source, ids: &[u32], every: bool) -> (Squares, Vec<f32>) {
+fn run(model: &Model, source: &Tensors, ids: &[u32], every: bool) -> (Squares, Vec<f32>) {
     let settings = Settings::default();
     let mut squares = Squares::new(settings.isa, TOKENS);
     if every {
@@ -28,8 +28,8 @@ fn run(model: &Model, source: &dyn Source, ids: &[u32], every: bool) -> (Squares
 fn experts_are_measured_on_their_tokens_or_on_all() {
     let (source, model) = support::open(&root().join("fixtures/golden-logits/qwen2moe"));
     let ids: Vec<u32> = (0..6 * TOKENS as u32).map(|i| i * 37 % 96).collect();
-    let (own, hidden) = run(&model, source.as_ref(), &ids, false);
-    let (all, same) = run(&model, source.as_ref(), &ids, true);
+    let (own, hidden) = run(&model, &source, &ids, false);
+    let (all, same) = run(&model, &source, &ids, true);
     assert_eq!(hidden, same, "looking at every expert changes what tokens do");
     let (entries, every) = (own.entries(), all.entries());
     let stacks: Vec<_> = model.params().map(|(_, param)| param).filter(|param| param.shape.len() == 3).collect();
@@ -57,8 +57,8 @@ fn experts_are_measured_on_their_tokens_or_on_all() {
 fn sums_do_not_depend_on_how_sequences_are_grouped() {
     let (source, model) = support::open(&root().join("fixtures/golden-logits/qwen3moe"));
     let ids: Vec<u32> = (0..300 * TOKENS as u32).map(|i| i * 61 % 96).collect();
-    let whole = run(&model, source.as_ref(), &ids, false).0.entries();
-    let parts = ids.chunks(7 * TOKENS).map(|ids| run(&model, source.as_ref(), ids, false).0.entries());
+    let whole = run(&model, &source, &ids, false).0.entries();
+    let parts = ids.chunks(7 * TOKENS).map(|ids| run(&model, &source, ids, false).0.entries());
     let mut sums: std::collections::BTreeMap<String, Vec<i128>> = std::collections::BTreeMap::new();
     for part in parts {
         for (name, entry) in part {

@@ -217,6 +217,7 @@ fn packable(weight: &Param) -> bool {
         | Gather::Woven(_)
         | Gather::Shifted { .. }
         | Gather::Columns { .. }
+        | Gather::Zipped { .. }
         | Gather::Every { .. }
         | Gather::Computed(_) => false,
     };

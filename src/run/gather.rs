@@ -334,7 +334,12 @@ impl Parts<'_> {
             },
             Parts::Run { tensor, .. } | Parts::Transposed { tensor } | Parts::Shifted { tensor, .. } => packed(tensor),
             Parts::Stack(tensors) => tensors.first().map_or(1, packed),
-            Parts::Moved { .. } | Parts::Woven(_) | Parts::Columns { .. } | Parts::Every { .. } | Parts::Values(_) => 1,
+            Parts::Moved { .. }
+            | Parts::Woven(_)
+            | Parts::Columns { .. }
+            | Parts::Zipped { .. }
+            | Parts::Every { .. }
+            | Parts::Values(_) => 1,
         }
     }
 }

@@ -72,6 +72,7 @@ impl<'a> IntoFolder<'a> {
             | Gather::Woven(_)
             | Gather::Shifted { .. }
             | Gather::Columns { .. }
+            | Gather::Zipped { .. }
             | Gather::Every { .. }
             | Gather::Computed(_) => None,
         }
