@@ -42,8 +42,8 @@ pub(crate) fn run(args: &Args, target: Target, out: &Out) -> anyhow::Result<Stat
     let unused = [
         ("--modelfile", place.modelfile),
         ("--imatrix", weighing.file().is_some()),
-        ("--calibrate without --method", args.method.is_none() && !calibration.texts.is_empty()),
-        ("--method", args.method.is_some() && !target.calibrates()),
+        ("--calibrate without --method", args.rounding.method.is_none() && !calibration.texts.is_empty()),
+        ("--method", args.rounding.method.is_some() && !target.calibrates()),
         ("--verify", !verify.is_empty()),
     ];
     if let Some((option, _)) = unused.iter().find(|(_, given)| *given) {
@@ -54,7 +54,7 @@ pub(crate) fn run(args: &Args, target: Target, out: &Out) -> anyhow::Result<Stat
     let cancel = signals::cancel()?;
     let mut beside = vec![];
     if *provenance {
-        let method = args.method.map(Asked::name);
+        let method = args.rounding.method.map(Asked::name);
         let ingredients = Ingredients { imatrix: None, texts: &calibration.texts, method: method.as_deref() };
         let facts = provenance::json(&plan, &ingredients)?;
         beside.push(("planish.json".to_owned(), format!("{facts:#}\n").into_bytes()));
@@ -63,7 +63,7 @@ pub(crate) fn run(args: &Args, target: Target, out: &Out) -> anyhow::Result<Stat
     let bar = progress::bar(bytes);
     let scale = bytes as f64 / plan.weights().max(1) as f64;
     let threads = threads(place.threads);
-    let rounding = args.rounding(&plan.checkpoint, &output)?;
+    let rounding = args.rounding_job(&plan.checkpoint, &output)?;
     let (mut account, mut journal) = (None, None);
     let pack = Pack {
         plan: &plan,

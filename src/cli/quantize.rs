@@ -37,21 +37,8 @@ pub(crate) struct Args {
     pub(super) weighing: Weighing,
     #[command(flatten)]
     pub(super) calibration: Calibration,
-    /// How weights are rounded: nearest, gptq (errors are made good by the weights that come after), awq (channels that
-    /// matter are scaled up first), or awq+gptq. All but the first see what flows through the model for the texts of
-    /// --calibrate.
-    #[arg(long, value_name = "METHOD", requires = "texts", value_parser = rounding::parse)]
-    pub(super) method: Option<Asked>,
-    /// Let a layer see what the layers before it were, rather than what they have become.
-    #[arg(long, requires = "method")]
-    from_original: bool,
-    /// Go on with a run of --method that was interrupted, after the last layer that was done.
-    #[arg(long, requires = "method")]
-    pub(super) resume: bool,
-    /// Keep no record to resume from. (It is a folder beside the output while the run lasts, with all that is done and the
-    /// hidden states of the texts.)
-    #[arg(long, requires = "method", conflicts_with = "resume")]
-    pub(super) no_journal: bool,
+    #[command(flatten)]
+    pub(super) rounding: rounding::Options,
     /// Write where the release came from into it: version, mix, and the SHA-256 of every file that was read.
     #[arg(long)]
     pub(super) provenance: bool,
@@ -68,13 +55,13 @@ pub(crate) struct Args {
 
 impl Args {
     /// What `--method` asks for, with its texts read.
-    pub(super) fn rounding(&self, checkpoint: &Checkpoint, output: &Path) -> anyhow::Result<Option<rounding::Job>> {
-        let Some(asked) = self.method else { return Ok(None) };
-        let (keep, resume) = (!self.no_journal, self.resume);
+    pub(super) fn rounding_job(&self, checkpoint: &Checkpoint, output: &Path) -> anyhow::Result<Option<rounding::Job>> {
+        let Some(asked) = self.rounding.method else { return Ok(None) };
+        let (keep, resume) = (!self.rounding.no_journal, self.rounding.resume);
         let keeping = rounding::Keeping { folder: run::Journal::beside(output), keep, resume };
         let Calibration { texts, .. } = &self.calibration;
         let cutting = self.calibration.cutting();
-        rounding::Job::new(asked, checkpoint, texts, &cutting, keeping, self.from_original).map(Some)
+        rounding::Job::new(asked, checkpoint, texts, &cutting, keeping, self.rounding.from_original).map(Some)
     }
 }
 
@@ -141,7 +128,7 @@ pub(crate) fn run(args: &Args, out: &Out) -> anyhow::Result<Status> {
     if !args.calibration.texts.is_empty() {
         run::check_name(&output, args.target.force)?;
     }
-    let rounding = args.rounding(&checkpoint, &output)?;
+    let rounding = args.rounding_job(&checkpoint, &output)?;
     let importance = match (&rounding, args.calibration.texts.is_empty()) {
         (None, true) => args.weighing.read()?,
         (Some(_), _) => None,
@@ -152,7 +139,7 @@ pub(crate) fn run(args: &Args, out: &Out) -> anyhow::Result<Status> {
     };
     let mut job = args.types.job(checkpoint, recipe, importance, rounding.is_some(), out)?;
     if args.provenance {
-        let method = args.method.map(Asked::name);
+        let method = args.rounding.method.map(Asked::name);
         let (imatrix, texts) = (args.weighing.file(), &args.calibration.texts[..]);
         let ingredients = Ingredients { imatrix, texts, method: method.as_deref() };
         job.kv.extend(provenance::keys(&job, &ingredients)?);

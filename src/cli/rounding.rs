@@ -14,6 +14,26 @@ use super::calibrate::{self, Cutting, Ids};
 use super::exit::UsageError;
 use super::{progress, show};
 
+/// How weights are rounded.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// How weights are rounded: nearest, gptq (errors are made good by the weights that come after), awq (channels that
+    /// matter are scaled up first), or awq+gptq. All but the first see what flows through the model for the texts of
+    /// --calibrate.
+    #[arg(long, value_name = "METHOD", requires = "texts", value_parser = parse)]
+    pub(crate) method: Option<Asked>,
+    /// Let a layer see what the layers before it were, rather than what they have become.
+    #[arg(long, requires = "method")]
+    from_original: bool,
+    /// Go on with a run of --method that was interrupted, after the last layer that was done.
+    #[arg(long, requires = "method")]
+    pub(crate) resume: bool,
+    /// Keep no record to resume from. (It is a folder beside the output while the run lasts, with all that is done and the
+    /// hidden states of the texts.)
+    #[arg(long, requires = "method", conflicts_with = "resume")]
+    pub(crate) no_journal: bool,
+}
+
 /// What `--method` asks for: channels scaled first or not, and how matrices are rounded then.
 #[derive(Clone, Copy)]
 pub(crate) struct Asked {
@@ -40,13 +60,11 @@ pub(crate) fn parse(text: &str) -> Result<Asked, String> {
         None if text == "awq" => (true, "nearest"),
         _ => (false, text),
     };
-    match METHODS.iter().find(|method| method.name() == name) {
-        Some(method) => Ok(Asked { rescale, method: *method }),
-        None => {
-            let names: Vec<&str> = METHODS.iter().map(|method| method.name()).collect();
-            Err(format!("no such method; methods: {0} awq awq+gptq", names.join(" ")))
-        }
+    if let Some(method) = METHODS.iter().find(|method| method.name() == name) {
+        return Ok(Asked { rescale, method: *method });
     }
+    let names: Vec<&str> = METHODS.iter().map(|method| method.name()).collect();
+    Err(format!("no such method; methods: {} awq awq+gptq", names.join(" ")))
 }
 
 /// Everything that is needed to round the weights of one model.

@@ -217,8 +217,8 @@ fn packable(weight: &Param) -> bool {
         | Gather::Woven(_)
         | Gather::Shifted { .. }
         | Gather::Columns { .. }
-        | Gather::Every { .. }
         | Gather::Zipped { .. }
+        | Gather::Every { .. }
         | Gather::Computed(_) => false,
     };
     stored && !weight.role.gguf().starts_with(ROUTER)

@@ -17,7 +17,7 @@ pub enum Error {
     Container(#[from] planish_formats::Error),
     /// Quantized weights that cannot be taken apart.
     #[error(transparent)]
-    Dialect(#[from] crate::dialect::Error),
+    Dialect(Box<crate::dialect::Error>),
     /// A checkpoint that no program runs.
     #[error(transparent)]
     Model(#[from] crate::model::Error),
@@ -113,6 +113,12 @@ pub enum Error {
     /// Somebody asked to stop.
     #[error("interrupted; nothing was written under the final name")]
     Interrupted,
+}
+
+impl From<crate::dialect::Error> for Error {
+    fn from(error: crate::dialect::Error) -> Error {
+        Error::Dialect(Box::new(error))
+    }
 }
 
 impl Error {

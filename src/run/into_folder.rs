@@ -72,8 +72,8 @@ impl<'a> IntoFolder<'a> {
             | Gather::Woven(_)
             | Gather::Shifted { .. }
             | Gather::Columns { .. }
-            | Gather::Every { .. }
             | Gather::Zipped { .. }
+            | Gather::Every { .. }
             | Gather::Computed(_) => None,
         }
     }
@@ -146,7 +146,9 @@ impl Destination for IntoFolder<'_> {
         let Some((_, codec, by)) = self.vector(vector) else { return values.to_vec() };
         let mut stored = vec![0.0; values.len()];
         codec.decode(self.isa, &self.encoded(codec, by, values), &mut stored);
-        stored.iter_mut().for_each(|value| *value += by);
+        for value in &mut stored {
+            *value += by;
+        }
         stored
     }
 

@@ -43,9 +43,13 @@ impl Fingerprint {
         }
         let mut text = Sha256::new();
         text.update((tokens as u64).to_le_bytes());
-        ids.iter().for_each(|id| text.update(id.to_le_bytes()));
+        for id in ids {
+            text.update(id.to_le_bytes());
+        }
         let mut recipe = Sha256::new();
-        types.iter().for_each(|(name, ty)| recipe.update(format!("{name}={ty}\n")));
+        for (name, ty) in types {
+            recipe.update(format!("{name}={ty}\n"));
+        }
         let hex = |hasher: Sha256| hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
         let tool = env!("CARGO_PKG_VERSION").to_owned();
         Fingerprint { source: hex(of_source), text: hex(text), recipe: hex(recipe), method, tool }
@@ -70,7 +74,7 @@ impl Fingerprint {
 pub enum Error {
     /// The operating system refused.
     #[error(transparent)]
-    File(#[from] FileError),
+    File(Box<FileError>),
     /// A journal of another run.
     #[error("{path}: the interrupted run was another: {} changed", .differs.join(", "))]
     Other {
@@ -93,6 +97,12 @@ pub enum Error {
         /// What is wrong.
         what: String,
     },
+}
+
+impl From<FileError> for Error {
+    fn from(error: FileError) -> Error {
+        Error::File(Box::new(error))
+    }
 }
 
 impl Error {

@@ -283,7 +283,9 @@ impl<'a> Worker<'a> {
     fn divide(&mut self, param: &Param, mut values: Vec<f32>, first: usize, scale: &[f32]) {
         let cols = if param.shape.len() == 1 { 1 } else { param.shape.last().copied().unwrap_or(1) };
         for (row, scale) in values.chunks_mut(cols).skip(first).zip(scale) {
-            row.iter_mut().for_each(|w| *w /= scale);
+            for w in row {
+                *w /= scale;
+            }
         }
         self.changed.insert(param.name.clone(), values);
     }

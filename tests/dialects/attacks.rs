@@ -21,7 +21,7 @@ fn refused(target: &str, damage: impl FnOnce(&mut Made)) -> (Kind, String) {
         Ok(tensors) => tensors,
     };
     match Weight::new(&tensors, &Gather::Whole("P.weight".to_owned()), &[128, 256]) {
-        Err(planish::run::Error::Dialect(error)) => failed(error),
+        Err(planish::run::Error::Dialect(error)) => failed(*error),
         Err(error) => (error.kind(), error.to_string()),
         Ok(_) => panic!("{}: nobody minded", target.name),
     }

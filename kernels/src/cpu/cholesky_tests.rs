@@ -82,7 +82,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]
     fn the_factor_is_gptqs(n in 1usize..150, spare in 1usize..60, damping in 0.001f32..0.1, seed: u64) {
-        let mut h = gram_of(n + spare, n, seed);
+        let h = gram_of(n + spare, n, seed);
         let order = shuffled(n, seed);
         let wide = damped(&h, n, f64::from(damping), &order);
         let want = textbook_factor(&wide, n);
@@ -105,7 +105,7 @@ fn every_size_gives_the_same_bits_everywhere() {
     for n in [1, 2, 127, 128, 129, 255, 256, 300, 513] {
         let order = shuffled(n, n as u64);
         let run = |isa, pool| {
-            let mut h = gram_of(n + 20, n, 5);
+            let h = gram_of(n + 20, n, 5);
             let mut v = vec![f32::NAN; n * n];
             threads(pool, || factor(isa, &h, n, 0.01, &order, &mut v)).expect("positive");
             (h, v)
@@ -143,7 +143,7 @@ fn what_nobody_used_leaves_the_others_alone() {
         let (row, column) = (v[dead * n + i], v[i * n + dead]);
         assert_eq!((row != 0.0, column != 0.0), (i == dead, i == dead), "{i}");
     }
-    let mut nothing = vec![0.0; n * n];
+    let nothing = vec![0.0; n * n];
     factor(Isa::detected(), &nothing, n, 0.01, &order, &mut v).expect("ones");
     assert!((0..n).all(|i| v[i * n + i] == 1.0));
 }

@@ -102,7 +102,9 @@ impl<'a> Executor<'a> {
                 None => None,
             });
         }
-        ops.iter().for_each(|op| self.turns_of(op));
+        for op in ops {
+            self.turns_of(op);
+        }
         let Executor { settings, buffers, turns, .. } = self;
         run_on(settings, buffers, &layer.ops, made, weights, &group, hidden, super::find(turns), keep)
     }
