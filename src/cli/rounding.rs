@@ -24,7 +24,7 @@ pub(crate) struct Options {
     pub(crate) method: Option<Asked>,
     /// Let a layer see what the layers before it were, rather than what they have become.
     #[arg(long, requires = "method")]
-    from_original: bool,
+    pub(crate) from_original: bool,
     /// Go on with a run of --method that was interrupted, after the last layer that was done.
     #[arg(long, requires = "method")]
     pub(crate) resume: bool,

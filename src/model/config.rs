@@ -109,7 +109,7 @@ pub struct Config {
     pub rotary: usize,
     /// The rope of layers that have a window, if it is another.
     pub local_rope: Option<Rope>,
-    /// The steepest slope of ALiBi is `2^(-max / heads)` and its like: see [`slopes`]. None without.
+    /// The steepest slope of ALiBi is `2^(-max / heads)` and its like: see `decoder`. None without.
     pub alibi: Option<f64>,
     /// Whether attention and the feed-forward part read the same value and are added together.
     pub parallel: bool,
