@@ -267,7 +267,7 @@ fn bad_overrides_are_refused() {
         ("=q4_k", "\"=q4_k\" is not REGEX=TYPE: the regex is empty"),
         ("attn=q4", "\"attn=q4\" is not REGEX=TYPE: no type \"q4\""),
         ("attn=i32", "\"attn=i32\" is not REGEX=TYPE: I32 is not a type for weights"),
-        ("att(n=q4_k", "\"att(n=q4_k\" is not REGEX=TYPE: error: unclosed group"),
+        ("att(n=q4_k", "\"att(n=q4_k\" is not REGEX=TYPE: unclosed group"),
     ] {
         assert_eq!(Overrides::tensor(spec).expect_err(spec).to_string(), message);
     }

@@ -66,7 +66,7 @@ fn errors_name_the_line() {
         ("\"attention\"", "\"attn\"", 6, "no set \"attn\"; there are: attention, glm5-next, odd-output, output"),
         ("ffn_up|", "ffn_pu|", 10, "no tensor class \"ffn_pu\"; there are: any, output, token_embd, attn_qkv"),
         ("ffn_gate\"", "ffn_gate|\"", 10, "no tensor class \"\""),
-        (r"blk\.[01]\.", "blk(", 9, "error: unclosed group"),
+        (r"blk\.[01]\.", "blk(", 9, "unclosed group"),
         ("first 2", "first two", 15, "no layers \"first two\"; known are more_bits, first N"),
         ("last 1/4", "last 4/1", 15, "no layers \"last 4/1\""),
         ("tensor = \"attn_output\"\n", "", 13, "a rule says what it is for"),
