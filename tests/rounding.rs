@@ -64,7 +64,7 @@ fn compensated_and_scaled_weights_drift_less() {
         verified["metrics"]["kld"]["mean"].as_f64().expect("a drift")
     };
     let [nearest, gptq, both] = ["nearest", "gptq", "awq+gptq"].map(drift);
-    assert!(gptq < 0.8 * nearest, "{gptq} {nearest}");
+    assert!(gptq < 0.9 * nearest, "{gptq} {nearest}");
     assert!(both < 0.9 * nearest, "{both} {nearest}");
 }
 
