@@ -180,6 +180,28 @@ impl Gather {
         }
     }
 
+    /// The tensors whose rows, in some order, are the rows of this one, in equal shares; `None` where an element of a row
+    /// comes from elsewhere or is changed.
+    pub fn row_tensors(&self) -> Option<Vec<&str>> {
+        match self {
+            Gather::Whole(name)
+            | Gather::Rows(name, ..)
+            | Gather::Picked { name, .. }
+            | Gather::Ungrouped { name, .. }
+            | Gather::Grouped { name, .. } => Some(vec![name]),
+            Gather::Stacked(names) => Some(names.iter().map(String::as_str).collect()),
+            Gather::Transposed(_)
+            | Gather::Paired { .. }
+            | Gather::Unpaired { .. }
+            | Gather::Woven(_)
+            | Gather::Shifted { .. }
+            | Gather::Columns { .. }
+            | Gather::Zipped { .. }
+            | Gather::Every { .. }
+            | Gather::Computed(_) => None,
+        }
+    }
+
     /// For a tensor that is another one's rows in another order: the row there that becomes row `row` of `rows` here.
     pub fn source_row(&self, row: usize, rows: usize) -> usize {
         match self {

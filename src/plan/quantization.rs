@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::{Error, Result};
 use crate::checkpoint::{About, Checkpoint, Json};
 use crate::dialect::{Linear, Stored, Target};
-use crate::model::{self, Gather, Model, Op, Param};
+use crate::model::{self, Model, Op, Param};
 
 /// The name of the one file of weights, or of the parts and their index.
 const WEIGHTS: &str = "model.safetensors";
@@ -204,24 +204,7 @@ fn linears(program: &Model) -> (BTreeMap<String, usize>, Vec<String>) {
 /// Whether the checkpoint has the weight as a linear `[out, in]`, and it does not route tokens.
 fn packable(weight: &Param) -> bool {
     const ROUTER: &str = "ffn_gate_inp";
-    let stored = match &weight.from {
-        Gather::Whole(_)
-        | Gather::Rows(..)
-        | Gather::Stacked(_)
-        | Gather::Picked { .. }
-        | Gather::Ungrouped { .. }
-        | Gather::Grouped { .. } => true,
-        Gather::Transposed(_)
-        | Gather::Paired { .. }
-        | Gather::Unpaired { .. }
-        | Gather::Woven(_)
-        | Gather::Shifted { .. }
-        | Gather::Columns { .. }
-        | Gather::Zipped { .. }
-        | Gather::Every { .. }
-        | Gather::Computed(_) => false,
-    };
-    stored && !weight.role.gguf().starts_with(ROUTER)
+    weight.from.row_tensors().is_some() && !weight.role.gguf().starts_with(ROUTER)
 }
 
 /// Scales are in the type of the weights, but never wider than 16 bits.

@@ -59,23 +59,7 @@ impl<'a> IntoFolder<'a> {
 
     /// The linears that a weight's rows are rows of, in the order of its matrices.
     fn linears(&self, weight: &Param) -> Option<Vec<(usize, &'a Linear)>> {
-        match &weight.from {
-            Gather::Whole(name)
-            | Gather::Rows(name, ..)
-            | Gather::Picked { name, .. }
-            | Gather::Ungrouped { name, .. }
-            | Gather::Grouped { name, .. } => Some(vec![self.linear(name)?]),
-            Gather::Stacked(names) => names.iter().map(|name| self.linear(name)).collect(),
-            Gather::Transposed(_)
-            | Gather::Paired { .. }
-            | Gather::Unpaired { .. }
-            | Gather::Woven(_)
-            | Gather::Shifted { .. }
-            | Gather::Columns { .. }
-            | Gather::Zipped { .. }
-            | Gather::Every { .. }
-            | Gather::Computed(_) => None,
-        }
+        weight.from.row_tensors()?.into_iter().map(|name| self.linear(name)).collect()
     }
 
     /// A vector, which keeps its type; and by how much the program's values are larger than the checkpoint's.
