@@ -1,4 +1,5 @@
-//! A whole verification against the two passes that llama.cpp's users run: `cargo bench --bench verify`.
+//! A whole verification against the two passes that llama.cpp's users run: `cargo bench --bench verify`, of SmolLM2, or
+//! `-- synthetic`, of a made checkpoint of the shape of Llama 3.2 1B. $PLANISH_BENCH_CHUNKS: 20 by default.
 //!
 //! Theirs: libllama decodes every chunk with all logits through the original, log-softmaxes of the scored half are kept;
 //! then the same through the quantized file, and the KL divergence to what was kept. llama-perplexity writes the first
@@ -13,6 +14,8 @@ mod installed;
 mod llama;
 #[path = "../tests/oracle/release.rs"]
 mod release;
+#[path = "../tests/support/synthetic.rs"]
+mod synthetic;
 
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -21,6 +24,7 @@ use std::time::Instant;
 use planish::checkpoint::Checkpoint;
 use planish::run::executor::Settings;
 use planish::verify::{Cut, Options, Text, verify};
+use planish_kernels::cpu::Precision;
 use rayon::prelude::*;
 
 const CONTEXT: usize = 512;
@@ -28,12 +32,19 @@ const CHUNKS: usize = 20;
 
 fn main() {
     let text = installed::shared("data/text/wiki.test.raw");
-    let (Some(oracle), Some(model), Some(text)) = (llama::oracle(), installed::installed("smollm2"), text) else {
+    let (Some(oracle), Some(smollm2), Some(text)) = (llama::oracle(), installed::installed("smollm2"), text) else {
         return;
     };
     let chunks = std::env::var("PLANISH_BENCH_CHUNKS").map_or(CHUNKS, |n| n.parse().expect("a number"));
     rayon::ThreadPoolBuilder::new().num_threads(2).build_global().expect("two threads");
     let dir = tempfile::tempdir().expect("a folder");
+    let (name, model) = if std::env::args().any(|arg| arg == "synthetic") {
+        let folder = dir.path().join("made");
+        synthetic::checkpoint(&folder, "BF16", Some(&synthetic::pattern()));
+        ("of the shape of Llama 3.2 1B", folder)
+    } else {
+        ("smollm2", smollm2)
+    };
     let [original, candidate] = ["bf16", "q4_k_m"].map(|mix| {
         let path = dir.path().join(format!("{mix}.gguf"));
         release::release(&model, mix, &path);
@@ -41,12 +52,13 @@ fn main() {
     });
     let text = std::fs::read_to_string(text).expect("a text");
 
-    let (ours, kl) = timed(|| ours(&original, &candidate, &text, chunks));
-    let (theirs, their_kl) = timed(|| theirs(oracle, &original, &candidate, &text, chunks));
-    println!("smollm2 bf16 -> q4_k_m, {chunks} chunks of {CONTEXT} tokens, two threads");
-    println!("planish  {ours:8.2} s   mean KLD {kl:.6}");
-    println!("libllama {theirs:8.2} s   mean KLD {their_kl:.6}");
-    println!("ratio    {:8.2}", theirs / ours);
+    println!("{name}, bf16 -> q4_k_m, {chunks} chunks of {CONTEXT} tokens, two threads");
+    let (theirs, kl) = timed(|| theirs(oracle, &original, &candidate, &text, chunks));
+    println!("libllama       {theirs:8.2} s   mean KLD {kl:.6}");
+    for (name, precision) in [("f32", Precision::F32), ("bf16", Precision::Bf16)] {
+        let (ours, kl) = timed(|| ours(&original, &candidate, &text, chunks, precision));
+        println!("planish {name:<5}  {ours:8.2} s   mean KLD {kl:.6}   ratio {:.2}", theirs / ours);
+    }
 }
 
 fn timed(run: impl FnOnce() -> f64) -> (f64, f64) {
@@ -55,14 +67,14 @@ fn timed(run: impl FnOnce() -> f64) -> (f64, f64) {
     (start.elapsed().as_secs_f64(), value)
 }
 
-fn ours(original: &Path, candidate: &Path, text: &str, chunks: usize) -> f64 {
+fn ours(original: &Path, candidate: &Path, text: &str, chunks: usize, precision: Precision) -> f64 {
     let [original, candidate] = [original, candidate].map(|path| Checkpoint::open(path).expect("a model"));
     let texts = [Text { name: "text".to_owned(), text: text.to_owned() }];
     let options = Options {
         cut: Cut::Chunks { context: CONTEXT },
         limit: chunks,
         batch: 8,
-        settings: Settings::default(),
+        settings: Settings { precision, ..Settings::default() },
         worst: 20,
     };
     let report = verify(&original, &candidate, &texts, &options, &mut |_| ControlFlow::Continue(())).expect("a report");

@@ -6,7 +6,7 @@
 use faer::linalg::solvers::Llt;
 use faer::{Mat, Side};
 use planish_kernels::Isa;
-use planish_kernels::cpu::{factor, gram};
+use planish_kernels::cpu::{Precision, factor, gram};
 use rustix::time::{ClockId, clock_gettime};
 
 const ROUNDS: usize = 3;
@@ -15,13 +15,18 @@ fn main() {
     rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build_global().expect("the only pool");
     faer::set_global_parallelism(faer::Par::Seq);
     let isa = Isa::detected();
-    println!("{:6} {:>12} {:>12} {:>12} {:>12} {:>14}", "n", "ours s", "GFLOP/s", "faer s", "GFLOP/s", "gram GFLOP/s");
+    println!(
+        "{:6} {:>12} {:>12} {:>12} {:>12} {:>14} {:>14}",
+        "n", "ours s", "GFLOP/s", "faer s", "GFLOP/s", "gram GFLOP/s", "in bf16"
+    );
     for n in [576, 1536, 4096] {
         let tokens = 2048;
         let x = numbers(tokens * n);
         let mut h = vec![0.0; n * n];
-        let spent = seconds(|| gram(isa, &x, tokens, n, &mut h));
-        let gram_rate = (tokens * n * n) as f64 / spent / 1e9;
+        let [coarse_rate, gram_rate] = [Precision::Bf16, Precision::F32].map(|precision| {
+            h.fill(0.0);
+            (tokens * n * n) as f64 / seconds(|| gram(isa, &x, tokens, n, &mut h, precision)) / 1e9
+        });
         let order: Vec<usize> = (0..n).collect();
         let mut v = vec![0.0; n * n];
         let (mut ours, mut theirs) = (f64::INFINITY, f64::INFINITY);
@@ -40,7 +45,9 @@ fn main() {
         }
         let rate = |seconds: f64| 2.0 / 3.0 * (n as f64).powi(3) / seconds / 1e9;
         let (ours_rate, theirs_rate) = (rate(ours), rate(theirs));
-        println!("{n:6} {ours:12.3} {ours_rate:12.1} {theirs:12.3} {theirs_rate:12.1} {gram_rate:14.1}");
+        println!(
+            "{n:6} {ours:12.3} {ours_rate:12.1} {theirs:12.3} {theirs_rate:12.1} {gram_rate:14.1} {coarse_rate:14.1}"
+        );
     }
 }
 

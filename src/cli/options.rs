@@ -7,6 +7,7 @@ use planish::checkpoint::Checkpoint;
 use planish::dialect::TARGETS;
 use planish::plan::{self, Importance, Job, Overrides, RECIPES, Recipe, Uncovered};
 use planish_formats::GgmlType;
+use planish_kernels::cpu::Precision;
 use regex::Regex;
 
 use super::exit::UsageError;
@@ -17,6 +18,27 @@ use super::show::Out;
 pub(crate) struct Source {
     /// A checkpoint folder, a GGUF (any part of a split one), or `owner/name` in the local Hugging Face cache.
     pub(crate) model: PathBuf,
+}
+
+/// How products are computed.
+#[derive(Clone, Copy, clap::ValueEnum)]
+pub(crate) enum AskedPrecision {
+    /// The reference: the same bits on every machine.
+    F32,
+    /// Activations as two bf16 where weights are bf16 and the machine multiplies them; else f32.
+    Bf16Split,
+    /// Activations and weights rounded to bf16, where the machine multiplies them; else f32. The fastest.
+    Bf16,
+}
+
+impl From<AskedPrecision> for Precision {
+    fn from(asked: AskedPrecision) -> Precision {
+        match asked {
+            AskedPrecision::F32 => Precision::F32,
+            AskedPrecision::Bf16Split => Precision::Bf16Split,
+            AskedPrecision::Bf16 => Precision::Bf16,
+        }
+    }
 }
 
 /// Types other than the mix's.

@@ -61,7 +61,8 @@ impl Args {
         let keeping = rounding::Keeping { folder: run::Journal::beside(output), keep, resume };
         let Calibration { texts, .. } = &self.calibration;
         let cutting = self.calibration.cutting();
-        rounding::Job::new(asked, checkpoint, texts, &cutting, keeping, self.rounding.from_original).map(Some)
+        let (original, precision) = (self.rounding.from_original, self.scoring.precision.into());
+        rounding::Job::new(asked, checkpoint, texts, &cutting, keeping, original, precision).map(Some)
     }
 }
 

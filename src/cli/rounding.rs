@@ -9,6 +9,7 @@ use planish::method::{METHODS, Method};
 use planish::run::executor::Settings;
 use planish::run::{self, Destination, Fingerprint, Journal, Layerwise, Log, Subject};
 use planish::verify::report::{RoundedScale, RoundedTensor, Rounding};
+use planish_kernels::cpu::Precision;
 
 use super::calibrate::{self, Cutting, Ids};
 use super::exit::UsageError;
@@ -86,10 +87,11 @@ impl Job {
         cutting: &Cutting,
         keeping: Keeping,
         from_original: bool,
+        precision: Precision,
     ) -> anyhow::Result<Job> {
         let subject = Subject::of(checkpoint)?;
         let ids = calibrate::cut(checkpoint, texts, cutting)?;
-        let settings = Settings { memory: cutting.memory(), ..Settings::default() };
+        let settings = Settings { memory: cutting.memory(), precision, ..Settings::default() };
         Ok(Job { asked, subject, ids, settings, keeping, from_original })
     }
 

@@ -15,10 +15,9 @@ use planish::verify::baseline::{self, Allowance};
 use planish::verify::report::{Check, Report, Status as CheckStatus, Verdict};
 use planish::verify::{Condition, Cut, Event, Options, Policy, Text, judge, verify};
 use planish_kernels::Isa;
-use planish_kernels::cpu::Precision;
 
 use super::exit::Status;
-use super::options::parse_bytes;
+use super::options::{AskedPrecision, parse_bytes};
 use super::reports::Reports;
 use super::rounding;
 use super::show::Out;
@@ -110,9 +109,10 @@ pub(crate) struct Scoring {
     /// Score every token of windows side by side. By default the second half of each, as llama-perplexity does.
     #[arg(long)]
     full: bool,
-    /// How products with bf16 weights are computed.
+    /// How products are computed, of a verification and of quantize --method. What the faster ones change of a verification
+    /// is measured and reported as the noise floor; what --method makes depends on the machine with them.
     #[arg(long, value_enum, default_value_t = AskedPrecision::F32)]
-    precision: AskedPrecision,
+    pub(crate) precision: AskedPrecision,
     /// What becomes of activations: nothing, or rounded in blocks as llama.cpp's CPU engine does.
     #[arg(long, value_enum, default_value_t = AskedActivations::WeightsOnly)]
     activations: AskedActivations,
@@ -125,16 +125,6 @@ pub(crate) struct Scoring {
     /// How many of the worst tokens the report holds.
     #[arg(long, value_name = "N", default_value_t = 20)]
     worst: usize,
-}
-
-#[derive(Clone, Copy, clap::ValueEnum)]
-enum AskedPrecision {
-    /// The reference: the same bits on every machine.
-    F32,
-    /// Activations as two bf16, where the machine multiplies them; else f32.
-    Bf16Split,
-    /// Activations rounded to bf16, where the machine multiplies them; else f32.
-    Bf16,
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
@@ -157,17 +147,12 @@ impl Scoring {
             (None, true) => Cut::Stride { context, stride: context },
             (None, false) => Cut::Chunks { context },
         };
-        let precision = match self.precision {
-            AskedPrecision::F32 => Precision::F32,
-            AskedPrecision::Bf16Split => Precision::Bf16Split,
-            AskedPrecision::Bf16 => Precision::Bf16,
-        };
         let activations = match self.activations {
             AskedActivations::WeightsOnly => Activations::Exact,
             AskedActivations::Q8 => Activations::Q8,
         };
         let memory = usize::try_from(self.memory).unwrap_or(usize::MAX);
-        let settings = Settings { isa: Isa::detected(), precision, activations, memory };
+        let settings = Settings { isa: Isa::detected(), precision: self.precision.into(), activations, memory };
         let limit = self.chunks.unwrap_or(usize::MAX);
         Options { cut, limit, batch: self.batch, settings, worst: self.worst }
     }

@@ -14,7 +14,7 @@ use planish_kernels::cpu::{self, Strided};
 use rayon::prelude::*;
 
 use super::descent::{self, Curvature};
-use super::nearest::{encode, relative};
+use super::nearest::{Stake, encode};
 use super::{Account, Error, Method, Result, Rounded, Task};
 
 /// GPTQ with its settings.
@@ -51,7 +51,8 @@ impl Method for Gptq {
         if let Some(channel) = task.moments.not_finite() {
             return Err(Error::Activation { tensor: task.name.to_owned(), channel });
         }
-        let nearest = relative(task, weights, &encode(task, weights).values);
+        let stake = Stake::new(task, weights);
+        let nearest = stake.lost(&encode(task, weights).values);
         let plain = |account: Account| {
             Ok(Rounded { account: Account { loss: nearest, nearest, ..account }, ..encode(task, weights) })
         };
@@ -68,7 +69,7 @@ impl Method for Gptq {
         chunks
             .zip(weights.par_chunks(ROWS * n))
             .try_for_each(|((values, blocks), weights)| plan.rows(task, weights, self.sweeps, values, blocks))?;
-        let loss = relative(task, weights, &rounded.values);
+        let loss = stake.lost(&rounded.values);
         rounded.account = Account { loss, nearest, damping: plan.damping, dead: plan.dead, fell_back: false };
         if loss > nearest {
             return plain(Account { fell_back: true, ..rounded.account });

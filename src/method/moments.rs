@@ -1,6 +1,7 @@
 //! Second moments of what flows into a matrix.
 
-use planish_kernels::{Isa, cpu};
+use planish_kernels::Isa;
+use planish_kernels::cpu::{self, Precision};
 
 /// `H = sum over tokens of x^T x`, `[in, in]`, and how many tokens.
 #[derive(Clone, Debug)]
@@ -18,9 +19,9 @@ impl Moments {
     }
 
     /// Adds the rows of `x`, `[tokens, in]`.
-    pub fn add(&mut self, isa: Isa, x: &[f32]) {
+    pub fn add(&mut self, isa: Isa, x: &[f32], precision: Precision) {
         let tokens = x.len() / self.width.max(1);
-        cpu::gram(isa, x, tokens, self.width, &mut self.sums);
+        cpu::gram(isa, x, tokens, self.width, &mut self.sums, precision);
         self.tokens += tokens;
     }
 

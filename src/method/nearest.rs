@@ -17,17 +17,29 @@ impl Method for Nearest {
 
     fn round(&self, task: &Task<'_>, weights: &[f32]) -> Result<Rounded> {
         let mut rounded = encode(task, weights);
-        let share = relative(task, weights, &rounded.values);
+        let share = Stake::new(task, weights).lost(&rounded.values);
         rounded.account = Account { loss: share, nearest: share, ..Account::default() };
         Ok(rounded)
     }
 }
 
-/// The loss of `values` in place of `weights`, as a share of what there is to lose.
-pub(super) fn relative(task: &Task<'_>, weights: &[f32], values: &[f32]) -> f64 {
-    let errors: Vec<f32> = weights.par_iter().zip(values).map(|(w, q)| w - q).collect();
-    let all = loss(task.isa, weights, task.moments);
-    if all > 0.0 { loss(task.isa, &errors, task.moments) / all } else { 0.0 }
+/// What there is to lose with a matrix.
+pub(super) struct Stake<'a> {
+    task: &'a Task<'a>,
+    weights: &'a [f32],
+    all: f64,
+}
+
+impl<'a> Stake<'a> {
+    pub(super) fn new(task: &'a Task<'a>, weights: &'a [f32]) -> Stake<'a> {
+        Stake { task, weights, all: loss(task.isa, weights, task.moments) }
+    }
+
+    /// The share of it that is lost with `values` in place of the weights.
+    pub(super) fn lost(&self, values: &[f32]) -> f64 {
+        let errors: Vec<f32> = self.weights.par_iter().zip(values).map(|(w, q)| w - q).collect();
+        if self.all > 0.0 { loss(self.task.isa, &errors, self.task.moments) / self.all } else { 0.0 }
+    }
 }
 
 /// The codec's own encoding and what it decodes to, without an account.

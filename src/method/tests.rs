@@ -1,6 +1,7 @@
 //! Methods against what a textbook says, on problems small enough for it.
 
 use planish_kernels::block::{self, Codec, mean_squares};
+use planish_kernels::cpu::Precision;
 
 use super::*;
 
@@ -28,7 +29,7 @@ fn moments(cols: usize, tokens: usize, seed: u64) -> Moments {
         }
     }
     let mut moments = Moments::new(cols);
-    moments.add(ISA, &x);
+    moments.add(ISA, &x, Precision::F32);
     moments.whole()
 }
 
@@ -121,7 +122,7 @@ fn gptq_is_what_the_textbook_says() {
         let task = task(codec, &moments);
         let ours = Gptq { sweeps: 0, ..Gptq::DEFAULT }.round(&task, &weights).expect("a solution");
         let theirs = textbook(&task, &weights, Gptq::DEFAULT.damping);
-        let expected = nearest::relative(&task, &weights, &theirs);
+        let expected = nearest::Stake::new(&task, &weights).lost(&theirs);
         let found = ours.account.loss;
         assert!((found - expected).abs() <= 1e-5 * expected, "{name}: {found} {expected}");
         // A tie that f32 breaks otherwise moves single weights, not many.
@@ -180,7 +181,7 @@ fn what_no_token_reaches_is_rounded_to_nearest_and_counted() {
     let mut x = numbers(300 * 64, 6);
     x.chunks_mut(64).for_each(|row| row[40..48].fill(0.0));
     let mut moments = Moments::new(64);
-    moments.add(ISA, &x);
+    moments.add(ISA, &x, Precision::F32);
     let moments = moments.whole();
     let weights = numbers(64 * 4, 7);
     let task = task(codec("Q8_0"), &moments);
@@ -196,7 +197,7 @@ fn what_no_token_reaches_is_rounded_to_nearest_and_counted() {
 fn moments_without_a_factor_are_damped_and_that_is_told() {
     // One token: rank one, and nearly all of its eigenvalues are zero.
     let mut moments = Moments::new(256);
-    moments.add(ISA, &numbers(256, 3));
+    moments.add(ISA, &numbers(256, 3), Precision::F32);
     let moments = moments.whole();
     let weights = numbers(256 * 2, 7);
     let account =
@@ -212,7 +213,7 @@ fn moments_that_are_no_numbers_are_refused_by_channel() {
     let mut x = numbers(64 * 8, 1);
     x[64 + 5] = f32::NAN;
     let mut moments = Moments::new(64);
-    moments.add(ISA, &x);
+    moments.add(ISA, &x, Precision::F32);
     let moments = moments.whole();
     let found = Gptq::DEFAULT.round(&task(codec("Q8_0"), &moments), &numbers(64, 2));
     assert!(matches!(found, Err(Error::Activation { channel: 0..=5, .. })), "{found:?}");
@@ -249,7 +250,8 @@ fn scales_lose_no_more_than_none() {
             rows.chunks_mut(256).for_each(|row| row.iter_mut().zip(&found.scale).for_each(|(w, s)| *w *= s));
             let task = task(codec, &scaled);
             let whole = loss(ISA, weights, &moments);
-            lost += nearest::relative(&task, &rows, &nearest::encode(&task, &rows).values) * loss(ISA, &rows, &scaled);
+            lost += nearest::Stake::new(&task, &rows).lost(&nearest::encode(&task, &rows).values)
+                * loss(ISA, &rows, &scaled);
             all += whole;
         }
         assert!((lost / all - found.after).abs() <= 1e-4 * found.after, "{name}: {} {found:?}", lost / all);

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use planish_kernels::block::Codec;
+use planish_kernels::cpu::Precision;
 
 use super::executor::{self, Error, Executor, ExpertRows, Result, Settings, Stages, Tap};
 use super::{Fingerprint, Journal};
@@ -125,7 +126,8 @@ impl Layerwise<'_> {
             .collect();
         let (scaled, original) =
             (if self.rescale { "awq+" } else { "" }, if self.from_original { " from original" } else { "" });
-        let method = format!("{scaled}{}{original}", self.method.name());
+        let precision = if self.settings.computed_in() == Precision::F32 { "" } else { " in bf16" };
+        let method = format!("{scaled}{}{original}{precision}", self.method.name());
         Fingerprint::new(self.source, self.ids, self.tokens, &types, method)
     }
 
@@ -192,7 +194,7 @@ impl Tap for Absorbed<'_> {
             self.moments.insert(value, Moments::new(width));
         }
         if let Some(moments) = self.moments.get_mut(&value) {
-            moments.add(self.settings.isa, x);
+            moments.add(self.settings.isa, x, self.settings.precision);
         }
         Ok(())
     }
@@ -342,7 +344,8 @@ impl Stages for Worker<'_> {
         let Some((_, weight)) = width else { return Ok(()) };
         let moments =
             self.moments.entry(value).or_insert_with(|| Moments::new(weight.shape.last().copied().unwrap_or(1)));
-        moments.add(self.job.settings.isa, x);
+        let Settings { isa, precision, .. } = self.job.settings;
+        moments.add(isa, x, precision);
         Ok(())
     }
 

@@ -26,7 +26,7 @@ pub(super) struct Outcome {
 }
 
 /// Sequences on which the noise of the arithmetic is measured.
-const NOISE_SEQUENCES: usize = 2;
+const NOISE_SEQUENCES: usize = 1;
 
 /// Runs both over all of `sequences`.
 pub(super) fn run(
@@ -90,22 +90,26 @@ fn running(scores: &[Score], sequences: usize) -> Running {
     }
 }
 
-/// The reference against itself: in f32, and in the precision that was used.
+/// Each model against itself: in f32, and in the precision that was used. The larger of the two counts.
 pub(super) fn noise(
     reference: &Party<'_>,
+    candidate: &Party<'_>,
     sequences: &Sequences,
     options: &Options,
     observer: &mut Observer<'_>,
 ) -> Result<Noise> {
     let sample = sequences.part(0..NOISE_SEQUENCES);
     let settings = Settings { activations: Activations::Exact, ..options.settings };
-    let exact: Side<'_> = reference.side(Settings { precision: Precision::F32, ..settings });
-    let found = compare(&exact, &reference.side(settings), &sample, &mut |_| {
-        observer(&Event::Run { share: 1.0, tokens: sequences.ids.len() })
-    })?;
-    let tokens = found.scores.len();
-    let kld = Metrics::of(&found.scores).map_or(0.0, |metrics| metrics.kld.mean.max(0.0));
-    let note = "the reference in this precision against itself in f32".to_owned();
+    let (mut kld, mut tokens) = (0f64, 0);
+    for party in [reference, candidate] {
+        let exact: Side<'_> = party.side(Settings { precision: Precision::F32, ..settings });
+        let found = compare(&exact, &party.side(settings), &sample, &mut |_| {
+            observer(&Event::Run { share: 1.0, tokens: sequences.ids.len() })
+        })?;
+        tokens = found.scores.len();
+        kld = Metrics::of(&found.scores).map_or(kld, |metrics| kld.max(metrics.kld.mean));
+    }
+    let note = "each model in this precision against itself in f32, the larger of both".to_owned();
     Ok(Noise { kld, sequences: sample.count(), tokens, drift_below: false, note })
 }
 

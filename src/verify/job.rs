@@ -123,7 +123,7 @@ pub fn verify(
         report.protocol = corpus.protocol(options);
         let outcome = groups::run(&reference, &candidate, &corpus.sequences, options, observer)?;
         measured(&mut report, &corpus, outcome, options.worst);
-        noise(&mut report, &reference, &corpus, options, observer)?;
+        noise(&mut report, [&reference, &candidate], &corpus, options, observer)?;
     } else {
         report.verdict = Verdict::Incomparable;
     }
@@ -144,7 +144,7 @@ fn blank(reference: &Party<'_>, candidate: &Party<'_>, options: &Options) -> Rep
         Precision::Bf16Split => "bf16-split",
         Precision::Bf16 => "bf16",
     };
-    let used = if precision.native(isa) { precision } else { Precision::F32 };
+    let used = options.settings.computed_in();
     Report {
         schema: SCHEMA,
         tool: Tool { name: env!("CARGO_PKG_NAME").to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() },
@@ -215,7 +215,7 @@ fn measured(report: &mut Report, corpus: &Corpus<'_>, outcome: Outcome, worst: u
 /// How much of the drift is the arithmetic of this machine.
 fn noise(
     report: &mut Report,
-    reference: &Party<'_>,
+    [reference, candidate]: [&Party<'_>; 2],
     corpus: &Corpus<'_>,
     options: &Options,
     observer: &mut Observer<'_>,
@@ -228,7 +228,7 @@ fn noise(
         };
         Noise { kld: 0.0, sequences: 0, tokens: 0, drift_below: false, note }
     } else {
-        groups::noise(reference, &corpus.sequences, options, observer)?
+        groups::noise(reference, candidate, &corpus.sequences, options, observer)?
     };
     noise.drift_below = metrics.kld.mean <= noise.kld && noise.kld > 0.0;
     metrics.noise_floor = Some(noise.kld);

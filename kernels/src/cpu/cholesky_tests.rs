@@ -1,6 +1,6 @@
 use super::*;
-use crate::cpu::gram;
 use crate::cpu::testing::{isas, numbers, threads};
+use crate::cpu::{Precision, gram};
 use proptest::prelude::*;
 
 /// The Gram matrix of some tokens, below the diagonal; noise above it.
@@ -9,7 +9,7 @@ fn gram_of(tokens: usize, n: usize, seed: u64) -> Vec<f32> {
     for i in 0..n {
         h[i * n..=i * n + i].fill(0.0);
     }
-    gram(Isa::detected(), &numbers(tokens * n, seed), tokens, n, &mut h);
+    gram(Isa::detected(), &numbers(tokens * n, seed), tokens, n, &mut h, Precision::F32);
     h
 }
 
@@ -181,7 +181,7 @@ fn gram_keeps_its_precision_over_many_tokens() {
     }
     let mut h = vec![0.0; n * n];
     for x in x.chunks(2048 * n) {
-        gram(Isa::detected(), x, 2048, n, &mut h);
+        gram(Isa::detected(), x, 2048, n, &mut h, Precision::F32);
     }
     let mut exact = vec![0.0; n * n];
     for row in x.chunks_exact(n) {

@@ -1,16 +1,30 @@
 //! Second moments of a layer's inputs.
 
+use super::Precision;
 use super::gemm::{Data, Operand, Out, product, with_micro};
 use crate::Isa;
+
+/// Tokens whose products are summed before the sum is added to what is there.
+const BLOCK: usize = 256;
 
 /// `h[n, n] += x[tokens, n]^T x`, on and below the diagonal; the rest of `h` is left alone.
 ///
 /// Tokens are summed in blocks of 256 in f32, blocks in the order of the calls. Feed whole multiples of 256 tokens a call
 /// and the result does not depend on how they were batched.
-pub fn gram(isa: Isa, x: &[f32], tokens: usize, n: usize, h: &mut [f32]) {
+///
+/// [`Precision::Bf16`] rounds `x` first; sums are f32.
+pub fn gram(isa: Isa, x: &[f32], tokens: usize, n: usize, h: &mut [f32], precision: Precision) {
     assert_eq!((x.len(), h.len()), (tokens * n, n * n), "gram: x and h of {tokens} x {n}");
-    let columns = Operand { data: Data::Columns(x), stride: n, k: tokens };
-    with_micro!(isa, micro => product(micro, &[columns], n, columns, n, None, Out::new(h, n), true, true));
+    for x in x.chunks(BLOCK * n.max(1)) {
+        let columns = Operand { data: Data::Columns(x), stride: n, k: x.len() / n.max(1) };
+        #[cfg(target_arch = "x86_64")]
+        if let (Precision::Bf16, Some(micro)) = (precision, super::gemm::DotBf16::new(isa)) {
+            product(micro, &[columns], n, columns, n, None, Out::new(h, n), true, true);
+            continue;
+        }
+        let _ = precision;
+        with_micro!(isa, micro => product(micro, &[columns], n, columns, n, None, Out::new(h, n), true, true));
+    }
 }
 
 #[cfg(test)]
@@ -26,7 +40,7 @@ mod tests {
             let x = numbers(tokens * n, seed);
             let results: Vec<Vec<f32>> = isas().map(|isa| {
                 let mut h = vec![0.5; n * n];
-                gram(isa, &x, tokens, n, &mut h);
+                gram(isa, &x, tokens, n, &mut h, Precision::F32);
                 h
             }).collect();
             for i in 0..n {
@@ -38,6 +52,12 @@ mod tests {
                 }
             }
             prop_assert!(results.iter().all(|h| h == &results[0]));
+            let mut coarse = vec![0.5; n * n];
+            gram(Isa::detected(), &x, tokens, n, &mut coarse, Precision::Bf16);
+            let norm = |i: usize| (0..tokens).map(|t| x[t * n + i].powi(2)).sum::<f32>().sqrt();
+            for (at, (a, b)) in coarse.iter().zip(&results[0]).enumerate() {
+                prop_assert!((a - b).abs() <= 1e-6 + 0.01 * norm(at / n) * norm(at % n), "{at}: {a} {b}");
+            }
         }
     }
 }

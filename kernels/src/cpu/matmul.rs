@@ -1,6 +1,7 @@
 //! Linear layers: activations times the transpose of a weight as checkpoints store it.
 
-use super::gemm::{Micro, Operand, Out, product, with_micro};
+use super::each_isa;
+use super::gemm::{Micro, Operand, Out, product, rounded, scratch, with_micro};
 use crate::Isa;
 use rayon::prelude::*;
 
@@ -13,15 +14,16 @@ pub enum Weight<'a> {
     Bf16(&'a [u8]),
 }
 
-/// How a product with a [`Weight::Bf16`] may be computed. An f32 weight is always multiplied in f32.
+/// How a product may be computed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Precision {
     /// f32 activations and sums. The reference: the same bits everywhere.
     #[default]
     F32,
-    /// Activations as the sum of two bf16, which keeps 16 bits of each; products and sums in f32.
+    /// With a [`Weight::Bf16`], activations as the sum of two bf16, which keeps 16 bits of each; products and sums in
+    /// f32. An f32 weight is multiplied in f32.
     Bf16Split,
-    /// Activations rounded to bf16; products and sums in f32.
+    /// Activations and f32 weights rounded to bf16; products and sums in f32. The fastest.
     Bf16,
 }
 
@@ -75,19 +77,23 @@ pub fn matmul(
         Weight::Bf16(bytes) => Operand::bf16(bytes, k),
     };
     #[cfg(target_arch = "x86_64")]
-    if let (Weight::Bf16(_), Precision::Bf16 | Precision::Bf16Split, Some(micro)) =
-        (weight, precision, super::gemm::DotBf16::new(isa))
-    {
-        return pairs(micro, x, m, k, b, n, bias, out, precision == Precision::Bf16Split);
+    match (weight, precision, super::gemm::DotBf16::new(isa)) {
+        (_, Precision::Bf16, Some(micro)) => {
+            let out = Out::new(out, n);
+            return product(micro, &[Operand::rows(x, k)], m, b, n, bias, out, false, false);
+        }
+        (Weight::Bf16(_), Precision::Bf16Split, Some(micro)) => return split(isa, micro, x, m, k, b, n, bias, out),
+        _ => {}
     }
     let out = Out::new(out, n);
     with_micro!(isa, micro => product(micro, &[Operand::rows(x, k)], m, b, n, bias, out, false, false));
 }
 
-/// The product by a micro-kernel of bf16 pairs.
+/// The product by a micro-kernel of bf16 pairs, with what rounding `x` has lost as a second term.
 #[cfg(any(target_arch = "x86_64", test))]
 #[allow(clippy::too_many_arguments)]
-fn pairs<M: Micro>(
+fn split<M: Micro>(
+    isa: Isa,
     micro: M,
     x: &[f32],
     m: usize,
@@ -96,34 +102,23 @@ fn pairs<M: Micro>(
     n: usize,
     bias: Option<&[f32]>,
     out: &mut [f32],
-    split: bool,
 ) {
-    let mut high = vec![0u8; x.len() * 2];
-    let mut low = vec![0u8; if split { x.len() * 2 } else { 0 }];
-    high.par_chunks_mut(2 * k).zip(x.par_chunks(k)).for_each(|(high, x)| narrow(x, high));
-    if split {
-        low.par_chunks_mut(2 * k).zip(high.par_chunks(2 * k)).zip(x.par_chunks(k)).for_each(|((low, high), x)| {
-            let rest = |(x, high): (&f32, &[u8])| x - widen([high[0], high[1]]);
-            let rest: Vec<f32> = x.iter().zip(high.chunks_exact(2)).map(rest).collect();
-            narrow(&rest, low);
-        });
-    }
-    let terms = [Operand::bf16(&high, k), Operand::bf16(&low, k)];
-    let terms = if split { &terms[..] } else { &terms[..1] };
-    product(micro, terms, m, b, n, bias, Out::new(out, n), false, false);
+    scratch(x.len().div_ceil(2), |spare| {
+        let lost = &mut bytemuck::cast_slice_mut::<u32, u8>(spare)[..2 * x.len()];
+        lost.par_chunks_mut(2 * k).zip(x.par_chunks(k)).for_each(|(lost, x)| lost_to_bf16(isa, x, lost));
+        let terms = [Operand::rows(x, k), Operand::bf16(lost, k)];
+        product(micro, &terms, m, b, n, bias, Out::new(out, n), false, false);
+    });
 }
 
-/// Rounds to bf16, half to even.
-#[cfg(any(target_arch = "x86_64", test))]
-fn narrow(x: &[f32], out: &mut [u8]) {
-    for (out, x) in out.chunks_exact_mut(2).zip(x) {
-        out.copy_from_slice(&half::bf16::from_f32(*x).to_le_bytes());
+each_isa! {
+    /// What rounding to bf16 loses, as little-endian bf16.
+    fn lost_to_bf16(x: &[f32], lost: &mut [u8]) {
+        for (lost, &x) in lost.as_chunks_mut::<2>().0.iter_mut().zip(x) {
+            let high = f32::from_bits(u32::from(rounded(x)) << 16);
+            *lost = rounded(x - high).to_le_bytes();
+        }
     }
-}
-
-#[cfg(any(target_arch = "x86_64", test))]
-fn widen(bytes: [u8; 2]) -> f32 {
-    f32::from_bits(u32::from(u16::from_le_bytes(bytes)) << 16)
 }
 
 #[cfg(test)]

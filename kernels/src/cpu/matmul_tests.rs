@@ -22,8 +22,7 @@ fn close(got: &[f32], want: &[f64], tolerance: f64) -> Result<(), TestCaseError>
 }
 
 fn to_bf16(w: &[f32]) -> (Vec<u8>, Vec<f32>) {
-    let mut bytes = vec![0; w.len() * 2];
-    narrow(w, &mut bytes);
+    let bytes = w.iter().flat_map(|&w| bf16::from_f32(w).to_le_bytes()).collect();
     (bytes, w.iter().map(|&w| bf16::from_f32(w).to_f32()).collect())
 }
 
@@ -62,6 +61,15 @@ impl Micro for Emulated {
     }
 }
 
+#[test]
+fn narrowing_is_rounding_to_bf16() {
+    let odd = [f32::NAN, f32::INFINITY, -f32::INFINITY, f32::MAX, 1e-45, -0.0, f32::from_bits(0x7fff_ffff)];
+    let many = (0..1 << 20).map(|i: u32| f32::from_bits(i.wrapping_mul(2_654_435_761)));
+    for x in many.chain(odd) {
+        assert_eq!(crate::cpu::gemm::rounded(x), bf16::from_f32(x).to_bits(), "{x}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
@@ -92,14 +100,20 @@ proptest! {
         let (x, w, bias) = (numbers(m * k, seed), numbers(n * k, seed ^ 7), numbers(n, seed ^ 9));
         let bias = biased.then_some(&bias[..]);
         let (bytes, rounded) = to_bf16(&w);
-        let run = |split| {
+        let run = |w, two| {
             let mut out = vec![f32::NAN; m * n];
-            pairs(Emulated, &x, m, k, Operand::bf16(&bytes, k), n, bias, &mut out, split);
+            if two {
+                split(Isa::detected(), Emulated, &x, m, k, w, n, bias, &mut out);
+            } else {
+                product(Emulated, &[Operand::rows(&x, k)], m, w, n, bias, Out::new(&mut out, n), false, false);
+            }
             out
         };
         let (_, coarse) = to_bf16(&x);
-        close(&run(false), &naive(&coarse, m, k, &rounded, n, bias), 1e-5 * (k as f64).sqrt())?;
-        close(&run(true), &naive(&x, m, k, &rounded, n, bias), 4e-5 * (k as f64).sqrt())?;
+        let want = naive(&coarse, m, k, &rounded, n, bias);
+        close(&run(Operand::bf16(&bytes, k), false), &want, 1e-5 * (k as f64).sqrt())?;
+        close(&run(Operand::rows(&w, k), false), &want, 1e-5 * (k as f64).sqrt())?;
+        close(&run(Operand::bf16(&bytes, k), true), &naive(&x, m, k, &rounded, n, bias), 4e-5 * (k as f64).sqrt())?;
     }
 
     /// Whatever this machine has; where it lacks `vdpbf16ps` this is the fallback.
@@ -110,9 +124,11 @@ proptest! {
         let want = naive(&x, m, k, &rounded, n, None);
         for (precision, tolerance) in [(Precision::F32, 1e-5), (Precision::Bf16Split, 4e-5), (Precision::Bf16, 1e-2)] {
             for isa in isas() {
-                let mut out = vec![f32::NAN; m * n];
-                matmul(isa, &x, m, k, Weight::Bf16(&bytes), n, None, &mut out, precision);
-                close(&out, &want, tolerance * (k as f64).sqrt())?;
+                for weight in [Weight::Bf16(&bytes), Weight::F32(&rounded)] {
+                    let mut out = vec![f32::NAN; m * n];
+                    matmul(isa, &x, m, k, weight, n, None, &mut out, precision);
+                    close(&out, &want, tolerance * (k as f64).sqrt())?;
+                }
             }
         }
     }

@@ -7,8 +7,8 @@ pub(super) struct Buffers(Vec<Vec<f32>>);
 impl Buffers {
     /// One of `len` elements, with anything in it.
     pub(super) fn take(&mut self, len: usize) -> Vec<f32> {
-        // The smallest that is large enough, else the largest.
-        let fits = |buffer: &Vec<f32>| (buffer.capacity() < len, buffer.capacity().abs_diff(len));
+        // One of this very length needs no filling; else the smallest that is large enough, else the largest.
+        let fits = |buffer: &Vec<f32>| (buffer.len() != len, buffer.capacity() < len, buffer.capacity().abs_diff(len));
         let best = (0..self.0.len()).min_by_key(|&i| fits(&self.0[i]));
         let mut buffer = best.map(|i| self.0.swap_remove(i)).unwrap_or_default();
         buffer.resize(len, 0.0);

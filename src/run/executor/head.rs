@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use planish_kernels::cpu::{self, matmul};
+use planish_kernels::cpu::{self, Precision, matmul};
 
 use super::weights::{borrowed, finite_bf16, read, vector};
 use super::{Result, Settings};
@@ -72,7 +72,12 @@ impl<'a> Head<'a> {
         out.resize(rows.len() * n, 0.0);
         let x = &self.x[rows.start * k..rows.end * k];
         let bias = self.bias.as_ref().map(|bias| &bias[tile.tokens.clone()]);
-        matmul(self.settings.isa, x, rows.len(), k, weight, n, bias, out, self.settings.precision);
+        // Errors of logits are not averaged by anything after them: here the faster precision would cost the most.
+        let precision = match self.settings.precision {
+            Precision::Bf16 => Precision::Bf16Split,
+            precision => precision,
+        };
+        matmul(self.settings.isa, x, rows.len(), k, weight, n, bias, out, precision);
         if let Some(cap) = self.cap {
             cpu::softcap(self.settings.isa, out, cap);
         }

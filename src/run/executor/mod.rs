@@ -40,7 +40,7 @@ const ROWS: usize = 1024;
 pub struct Settings {
     /// Instruction set of the kernels.
     pub isa: Isa,
-    /// How products with bf16 weights are computed.
+    /// How products are computed.
     pub precision: Precision,
     /// What becomes of activations before they meet a quantized weight.
     pub activations: Activations,
@@ -51,6 +51,13 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Settings { isa: Isa::detected(), precision: Precision::F32, activations: Activations::Exact, memory: 1 << 30 }
+    }
+}
+
+impl Settings {
+    /// The precision, or f32 where this machine does not have it.
+    pub fn computed_in(&self) -> Precision {
+        if self.precision.native(self.isa) { self.precision } else { Precision::F32 }
     }
 }
 

@@ -261,10 +261,10 @@ pub struct Tensor {
     pub problem: Option<String>,
 }
 
-/// How much of the drift is arithmetic: the reference against itself, in the precision that was used and in f32.
+/// How much of the drift is arithmetic: each model against itself, in the precision that was used and in f32.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Noise {
-    /// The mean KL divergence; 0 where the precision is f32, whose bits do not depend on the machine.
+    /// The mean KL divergence, the larger of both models'; 0 where the precision is f32, whose bits do not depend on the machine.
     pub kld: f64,
     /// Sequences that it was measured on; 0 where it is known.
     pub sequences: usize,

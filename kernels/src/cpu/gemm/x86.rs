@@ -8,11 +8,14 @@ use super::{F32_WORDS, Micro, Operand, Place, has, pack};
 use crate::Isa;
 use std::arch::x86_64::*;
 
+/// Words of a row of the panel that a hint is ahead; past the end it does nothing.
+const PREFETCH: usize = 128;
+
 macro_rules! micro {
     (
         $(#[$doc:meta])*
         $name:ident, feature $feature:literal, tile $mr:literal x $nr:literal, lanes $lanes:literal,
-        words $words:expr, pairs $pairs:literal,
+        words $words:expr, pairs $pairs:literal, pack $pack:ident,
         zero $zero:ident, splat $splat:ident, load $load:ident, mul_add $mul_add:ident,
         load_c $load_c:ident, add $add:ident, store $store:ident
     ) => {
@@ -33,6 +36,10 @@ macro_rules! micro {
                 };
                 let mut sums = [[$zero(); $nr / $lanes]; $mr];
                 for (a, b) in a.iter().zip(b) {
+                    // The panel comes from the second-level cache, too fast for the processor's own foresight.
+                    for line in b {
+                        _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().wrapping_add(PREFETCH).cast());
+                    }
                     let columns = b.each_ref().map(|b| $load(b));
                     for (sums, &a) in sums.iter_mut().zip(a) {
                         let a = $splat(a);
@@ -66,8 +73,8 @@ macro_rules! micro {
             }
 
             fn pack(self, operand: Operand<'_>, place: Place, width: usize, out: &mut [u32]) {
-                // SAFETY: every one of these instruction sets includes AVX2.
-                unsafe { pack::avx2(operand, Self::PAIRS, place, width, out) }
+                // SAFETY: the micro-kernel's instruction set includes the packer's.
+                unsafe { pack::$pack(operand, Self::PAIRS, place, width, out) }
             }
         }
     };
@@ -75,21 +82,21 @@ macro_rules! micro {
 
 micro! {
     /// AVX2 with FMA: 12 accumulators, 2 columns, 1 broadcast of 16 registers.
-    Avx2, feature "avx2,fma", tile 6 x 16, lanes 8, words F32_WORDS, pairs false,
+    Avx2, feature "avx2,fma", tile 6 x 16, lanes 8, words F32_WORDS, pairs false, pack avx2,
     zero _mm256_setzero_ps, splat splat8, load load8, mul_add _mm256_fmadd_ps,
     load_c _mm256_loadu_ps, add _mm256_add_ps, store _mm256_storeu_ps
 }
 
 micro! {
     /// AVX-512: 24 accumulators, 2 columns, the broadcasts from memory.
-    Avx512, feature "avx512f", tile 12 x 32, lanes 16, words F32_WORDS, pairs false,
+    Avx512, feature "avx512f", tile 12 x 32, lanes 16, words F32_WORDS, pairs false, pack avx2,
     zero _mm512_setzero_ps, splat splat16, load load16, mul_add _mm512_fmadd_ps,
     load_c _mm512_loadu_ps, add _mm512_add_ps, store _mm512_storeu_ps
 }
 
 micro! {
     /// AVX-512 BF16: `vdpbf16ps` multiplies pairs, at twice the rate of f32. Long blocks of `k` measured best.
-    DotBf16, feature "avx512f,avx512bf16", tile 12 x 32, lanes 16, words 512, pairs true,
+    DotBf16, feature "avx512f,avx512bf16", tile 12 x 32, lanes 16, words 512, pairs true, pack avx512,
     zero _mm512_setzero_ps, splat splat_pairs, load load_pairs, mul_add dot_pairs,
     load_c _mm512_loadu_ps, add _mm512_add_ps, store _mm512_storeu_ps
 }
