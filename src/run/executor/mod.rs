@@ -32,8 +32,10 @@ use buffers::Buffers;
 use layer::Group;
 use weights::Loaded;
 
-/// Rows that run through a layer at once: enough to pay for packing the weights, few enough to keep values small.
-const ROWS: usize = 1024;
+/// Rows that run through a layer at once: enough to pay for packing the weights.
+const ROWS: std::ops::RangeInclusive<usize> = 1024..=4096;
+/// Elements of the widest value of so many rows, which should stay in a third-level cache.
+const ELEMENTS: usize = 1 << 22;
 
 /// How a program is run.
 #[derive(Clone, Copy, Debug)]
@@ -98,7 +100,11 @@ pub struct Executor<'a> {
     settings: Settings,
     next: usize,
     width: usize,
+    /// That run through a layer at once, about.
+    rows: usize,
     hidden: carry::Hidden,
+    /// Room for values between stages that nobody uses at the moment.
+    spare: Vec<carry::Hidden>,
     buffers: Buffers,
     turns: Vec<(Arc<Frequencies>, Arc<Turns>)>,
 }
@@ -125,9 +131,27 @@ impl<'a> Executor<'a> {
         });
         let width = width.ok_or(Error::NoEmbedding)?;
         let hidden = carry::Hidden::new(ids.len(), width, settings.memory)?;
-        let (buffers, turns) = (Buffers::default(), vec![]);
-        let objective = model.objective;
-        Ok(Executor { source, layers, objective, ids, tokens, settings, next: 0, width, hidden, buffers, turns })
+        // The head goes another way.
+        let through = layers.len() - usize::from(model.objective == Objective::Causal).min(layers.len());
+        let widest = layers[..through].iter().flat_map(|layer| &layer.ops).filter_map(|op| match op {
+            Op::Linear { w, .. } => w.shape.iter().max(),
+            _ => None,
+        });
+        Ok(Executor {
+            source,
+            objective: model.objective,
+            ids,
+            tokens,
+            settings,
+            next: 0,
+            width,
+            rows: (ELEMENTS / widest.max().copied().unwrap_or(width).max(1)).clamp(*ROWS.start(), *ROWS.end()),
+            hidden,
+            spare: vec![],
+            buffers: Buffers::default(),
+            turns: vec![],
+            layers,
+        })
     }
 
     /// How many calls of [`Executor::step`] there are: all layers but the one that makes logits.
@@ -190,7 +214,7 @@ impl<'a> Executor<'a> {
 
     /// The rows of whole sequences that run through a layer together.
     fn groups(&self) -> impl Iterator<Item = Range<usize>> + use<> {
-        let (all, step) = (self.ids.len(), (ROWS / self.tokens).max(1) * self.tokens);
+        let (all, step) = (self.ids.len(), (self.rows / self.tokens).max(1) * self.tokens);
         (0..all).step_by(step).map(move |first| first..all.min(first + step))
     }
 

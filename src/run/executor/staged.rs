@@ -61,13 +61,16 @@ impl<'a> Executor<'a> {
                     self.buffers.give(value);
                 }
             }
-            between.retain(|at, _| keep.iter().any(|value| value.index() == *at));
+            let read = |at: &usize| keep.iter().any(|value| value.index() == *at);
+            let done = between.extract_if(.., |at, _| !read(at)).map(|(_, store)| store);
+            self.spare.extend(done);
             between.append(&mut stores);
             if let Some(value) = cut {
                 replaced.extend(stages.decide(layer, value)?);
             }
             from = to;
         }
+        self.spare.extend(between.into_values());
         self.next += 1;
         Ok(Some(layer))
     }
@@ -109,19 +112,31 @@ impl<'a> Executor<'a> {
         run_on(settings, buffers, &layer.ops, made, weights, &group, hidden, super::find(turns), keep)
     }
 
-    /// Room for these values, beside those that are kept already.
+    /// Room for these values, beside those that are kept already. Room that was used before is used again, since the first
+    /// touch of fresh memory costs more than the copy.
     fn stores(
-        &self,
+        &mut self,
         values: impl Iterator<Item = usize>,
         widths: &[usize],
         between: &BTreeMap<usize, Hidden>,
     ) -> Result<BTreeMap<usize, Hidden>> {
-        let taken = between.values().chain([&self.hidden]).map(Hidden::in_memory).sum::<usize>();
-        let mut left = self.settings.memory.saturating_sub(taken);
         let mut stores = BTreeMap::new();
         for at in values {
-            let store = Hidden::new(self.ids.len(), widths[at], left)?;
-            left -= store.in_memory();
+            let width = widths[at];
+            let store = match self.spare.iter().position(|spare| spare.width() == width) {
+                Some(at) => self.spare.swap_remove(at),
+                None => {
+                    let used = between.values().chain(stores.values()).chain([&self.hidden]);
+                    let used: usize = used.map(Hidden::in_memory).sum();
+                    let spare: usize = self.spare.iter().map(Hidden::in_memory).sum();
+                    let mut left = self.settings.memory.saturating_sub(used + spare);
+                    if self.ids.len() * width * size_of::<f32>() > left {
+                        self.spare.clear();
+                        left = self.settings.memory.saturating_sub(used);
+                    }
+                    Hidden::new(self.ids.len(), width, left)?
+                }
+            };
             stores.insert(at, store);
         }
         Ok(stores)

@@ -32,7 +32,7 @@ mod x86 {
             $(#[$doc:meta])*
             $name:ident, feature $feature:literal, lanes $lanes:literal,
             zero $zero:ident, load $load:ident, widen $widen:ident, narrow $narrow:ident, transpose $transpose:ident,
-            store $store:ident
+            store $store:ident, columns $columns:ident
         ) => {
             $(#[$doc])*
             #[target_feature(enable = $feature)]
@@ -48,7 +48,7 @@ mod x86 {
                 assert!(out.len() >= words * width && width <= WIDTH && rows <= width);
                 // Only the rows that exist are loaded; `bytes` and `step` place the first word of each.
                 let (bytes, size) = match operand.data {
-                    Data::Columns(data) => return columns(data, operand, pairs, place, width, out),
+                    Data::Columns(data) => return $columns(data, operand, pairs, place, width, out),
                     Data::F32(data) => (bytemuck::cast_slice::<f32, u8>(data), 4),
                     Data::Bf16(bytes) => (bytes, 2),
                 };
@@ -105,14 +105,14 @@ mod x86 {
         /// Eight rows by eight words at a time.
         avx2, feature "avx2", lanes 8,
         zero _mm256_setzero_si256, load _mm256_loadu_si256, widen widen8, narrow narrow8, transpose transpose8,
-        store _mm256_storeu_si256
+        store _mm256_storeu_si256, columns columns
     }
 
     packer! {
         /// Sixteen rows by sixteen words at a time.
         avx512, feature "avx512f", lanes 16,
         zero _mm512_setzero_si512, load _mm512_loadu_si512, widen widen16, narrow narrow16, transpose transpose16,
-        store _mm512_storeu_si512
+        store _mm512_storeu_si512, columns columns16
     }
 
     /// Rows run fastest: each word of the panel is a run of the operand, or two of them.
@@ -133,6 +133,34 @@ mod x86 {
             if 2 * word + 1 < operand.k {
                 for (out, high) in there.iter_mut().zip(run(2 * word + 1)) {
                     *out |= u32::from(rounded(*high)) << 16;
+                }
+            }
+        }
+    }
+
+    /// [`columns`], 16 rows at a time.
+    #[target_feature(enable = "avx512f")]
+    fn columns16(data: &[f32], operand: Operand<'_>, pairs: bool, place: Place, width: usize, out: &mut [u32]) {
+        let per_word = if pairs { 2 } else { 1 };
+        let run = |k: usize| &data[k * operand.stride + place.row..][..place.rows];
+        for (w, out) in out.chunks_exact_mut(width).take(place.words).enumerate() {
+            let k = (place.word + w) * per_word;
+            let low = run(k);
+            let high = (pairs && k + 1 < operand.k).then(|| run(k + 1));
+            for first in (0..width).step_by(16) {
+                let lanes = |len: usize| (1u32 << len.saturating_sub(first).min(16)) - 1;
+                let (there, kept) = (lanes(place.rows) as __mmask16, lanes(width) as __mmask16);
+                // SAFETY: only lanes inside of the runs and of this word are loaded and stored.
+                unsafe {
+                    let load = |run: &[f32]| _mm512_maskz_loadu_ps(there, run.as_ptr().wrapping_add(first));
+                    let words = if pairs {
+                        let high = high.map_or(_mm512_setzero_si512(), |high| nearest16(load(high)));
+                        let low = _mm512_srli_epi32::<16>(nearest16(load(low)));
+                        _mm512_or_si512(low, _mm512_slli_epi32::<16>(_mm512_srli_epi32::<16>(high)))
+                    } else {
+                        _mm512_castps_si512(load(low))
+                    };
+                    _mm512_mask_storeu_epi32(out.as_mut_ptr().add(first).cast(), kept, words);
                 }
             }
         }
@@ -184,17 +212,21 @@ mod x86 {
     #[inline]
     #[target_feature(enable = "avx512f")]
     unsafe fn narrow16(from: *const f32) -> __m512i {
-        let rounded = |x: __m512| {
-            let bits = _mm512_castps_si512(x);
-            let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
-            let nearest = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
-            let is_nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(x, x);
-            let kept = _mm512_mask_or_epi32(nearest, is_nan, bits, _mm512_set1_epi32(0x0040_0000));
-            _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(kept))
-        };
+        let rounded = |x: __m512| _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(nearest16(x)));
         // SAFETY: the caller vouches for the place.
         let (low, high) = unsafe { (_mm512_loadu_ps(from), _mm512_loadu_ps(from.add(16))) };
         _mm512_inserti64x4::<1>(_mm512_castsi256_si512(rounded(low)), rounded(high))
+    }
+
+    /// The nearest bf16 in the upper half of each lane; what is below is to be cut off.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn nearest16(x: __m512) -> __m512i {
+        let bits = _mm512_castps_si512(x);
+        let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+        let nearest = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+        let is_nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(x, x);
+        _mm512_mask_or_epi32(nearest, is_nan, bits, _mm512_set1_epi32(0x0040_0000))
     }
 
     #[inline]

@@ -2,13 +2,13 @@
 
 #![allow(unsafe_code)]
 
-use super::{Micro, Operand, Place};
+use super::{Data, Micro, Operand, Place};
 use rayon::prelude::*;
 use std::cell::Cell;
 use std::marker::PhantomData;
 
 /// Rows multiplied by one packed panel of columns before the next is packed.
-const ROWS: usize = 1536;
+const ROWS: usize = 3072;
 /// Columns that a thread takes at a time: packed, they and [`STRIP`] rows are 600 KiB, which second-level caches hold or
 /// the third feeds fast enough.
 const COLUMNS: usize = 96;
@@ -154,6 +154,24 @@ pub(crate) fn tiles<M: Micro>(
     }
 }
 
+/// The rows of `place`, `width` a panel, of all terms.
+fn pack_panels<M: Micro>(micro: M, terms: &[Operand<'_>], place: Place, width: usize, out: &mut [u32]) {
+    let Place { row, rows, word, words } = place;
+    // Where rows run fastest, what panels take of a few words lies side by side.
+    let turned = terms.iter().any(|term| matches!(term.data, Data::Columns(_)));
+    let at_once = if turned { 64 } else { words };
+    for first in (0..words).step_by(at_once.max(1)) {
+        let some = at_once.min(words - first);
+        for (i, panel) in out.chunks_exact_mut(width * words * terms.len()).enumerate() {
+            let before = i * width;
+            let place = Place { row: row + before, rows: width.min(rows - before), word: word + first, words: some };
+            for (term, out) in terms.iter().zip(panel.chunks_exact_mut(width * words)) {
+                micro.pack(*term, place, width, &mut out[first * width..(first + some) * width]);
+            }
+        }
+    }
+}
+
 /// `out[rows, columns] = a b^T + bias`, or `+=` where `add`. The terms of `a` add up. With `lower`, only the elements on
 /// and below the diagonal.
 #[allow(clippy::too_many_arguments)]
@@ -178,18 +196,16 @@ pub(crate) fn product<M: Micro>(
             let depth = M::WORDS.min(words - word);
             let last = word + depth >= words;
             scratch(pack_words(part, depth, M::MR) * a.len(), |packed| {
-                let panel = M::MR * depth;
                 let pack = |(i, out): (usize, &mut [u32])| {
-                    let rows = M::MR.min(part - i * M::MR);
-                    for (term, out) in a.iter().zip(out.chunks_exact_mut(panel)) {
-                        let place = Place { row: row + i * M::MR, rows, word, words: depth };
-                        micro.pack(*term, place, M::MR, out);
-                    }
+                    let first = i * STRIP;
+                    let place = Place { row: row + first, rows: STRIP.min(part - first), word, words: depth };
+                    pack_panels(micro, a, place, M::MR, out);
                 };
+                let strip = STRIP * depth * a.len();
                 if threads > 1 {
-                    packed.par_chunks_exact_mut(panel * a.len()).enumerate().for_each(pack);
+                    packed.par_chunks_mut(strip).enumerate().for_each(pack);
                 } else {
-                    packed.chunks_exact_mut(panel * a.len()).enumerate().for_each(pack);
+                    packed.chunks_mut(strip).enumerate().for_each(pack);
                 }
                 let a = Packed { words: packed, rows: part, depth, terms: a.len() };
                 let run = |chunk: usize| {
@@ -197,10 +213,8 @@ pub(crate) fn product<M: Micro>(
                     scratch(pack_words(columns.len(), depth, M::NR), |packed| {
                         let panels = || columns.clone().step_by(M::NR);
                         let width = |column: usize| M::NR.min(columns.end - column);
-                        for (column, panel) in panels().zip(packed.chunks_exact_mut(M::NR * depth)) {
-                            let place = Place { row: column, rows: width(column), word, words: depth };
-                            micro.pack(b, place, M::NR, panel);
-                        }
+                        let place = Place { row: columns.start, rows: columns.len(), word, words: depth };
+                        pack_panels(micro, &[b], place, M::NR, packed);
                         for (strip, words) in a.words.chunks(STRIP * depth * a.terms).enumerate() {
                             let first = strip * STRIP;
                             let a = Packed { words, rows: STRIP.min(part - first), ..a };
