@@ -1,5 +1,6 @@
 //! A whole verification against the two passes that llama.cpp's users run: `cargo bench --bench verify`, of SmolLM2, or
-//! `-- synthetic`, of a made checkpoint of the shape of Llama 3.2 1B. $PLANISH_BENCH_CHUNKS: 20 by default.
+//! `-- synthetic`, of a made checkpoint of the shape of Llama 3.2 1B. $PLANISH_BENCH_CHUNKS: 20 by default. With `-- A.gguf
+//! B.gguf` nothing is timed: what the drift of these is from SmolLM2 as libllama runs both, and as `verify` does.
 //!
 //! Theirs: libllama decodes every chunk with all logits through the original, log-softmaxes of the scored half are kept;
 //! then the same through the quantized file, and the KL divergence to what was kept. llama-perplexity writes the first
@@ -52,6 +53,17 @@ fn main() {
     });
     let text = std::fs::read_to_string(text).expect("a text");
 
+    let files: Vec<String> = std::env::args().filter(|arg| arg.ends_with(".gguf")).collect();
+    if !files.is_empty() {
+        println!("{:40} {:>10} {:>10}", "mean KLD", "libllama", "planish");
+        for file in files {
+            let path = Path::new(&file);
+            let theirs = theirs(oracle, &original, path, &text, chunks);
+            let ours = ours(&original, path, &text, chunks, Precision::F32);
+            println!("{file:40} {theirs:10.6} {ours:10.6}");
+        }
+        return;
+    }
     println!("{name}, bf16 -> q4_k_m, {chunks} chunks of {CONTEXT} tokens, two threads");
     let (theirs, kl) = timed(|| theirs(oracle, &original, &candidate, &text, chunks));
     println!("libllama       {theirs:8.2} s   mean KLD {kl:.6}");
