@@ -123,19 +123,18 @@ impl<'a> Executor<'a> {
         let mut stores = BTreeMap::new();
         for at in values {
             let width = widths[at];
-            let store = match self.spare.iter().position(|spare| spare.width() == width) {
-                Some(at) => self.spare.swap_remove(at),
-                None => {
-                    let used = between.values().chain(stores.values()).chain([&self.hidden]);
-                    let used: usize = used.map(Hidden::in_memory).sum();
-                    let spare: usize = self.spare.iter().map(Hidden::in_memory).sum();
-                    let mut left = self.settings.memory.saturating_sub(used + spare);
-                    if self.ids.len() * width * size_of::<f32>() > left {
-                        self.spare.clear();
-                        left = self.settings.memory.saturating_sub(used);
-                    }
-                    Hidden::new(self.ids.len(), width, left)?
+            let store = if let Some(at) = self.spare.iter().position(|spare| spare.width() == width) {
+                self.spare.swap_remove(at)
+            } else {
+                let used = between.values().chain(stores.values()).chain([&self.hidden]);
+                let used: usize = used.map(Hidden::in_memory).sum();
+                let spare: usize = self.spare.iter().map(Hidden::in_memory).sum();
+                let mut left = self.settings.memory.saturating_sub(used + spare);
+                if self.ids.len() * width * size_of::<f32>() > left {
+                    self.spare.clear();
+                    left = self.settings.memory.saturating_sub(used);
                 }
+                Hidden::new(self.ids.len(), width, left)?
             };
             stores.insert(at, store);
         }
