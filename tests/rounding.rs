@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
+use planish_kernels::Isa;
+use planish_kernels::cpu::Precision;
 use serde_json::Value;
 
 fn planish(args: &[&str]) -> Output {
@@ -109,6 +111,13 @@ fn a_killed_run_goes_on_where_it_was() {
     assert!(message.contains("the calibration text changed") && message.contains("hint:"), "{message}");
     let other: Vec<&str> = resume().into_iter().map(|arg| if arg == "q4_k_m" { "q5_k_m" } else { arg }).collect();
     assert!(fails(&other).1.contains("the types changed"));
+    for precision in [Precision::Bf16, Precision::Bf16Split] {
+        // Elsewhere it is computed in f32, and is the same run.
+        if precision.native(Isa::detected()) {
+            let (status, message) = fails(&[&resume()[..], &["--precision", precision.name()]].concat());
+            assert!(status == 3 && message.contains("the method changed"), "{message}");
+        }
+    }
 
     let report = json(&resume());
     assert!(report["rounding"]["resumed_layers"].as_u64() >= Some(1), "{report}");

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use planish_kernels::block::Codec;
-use planish_kernels::cpu::Precision;
 
 use super::executor::{self, Error, Executor, ExpertRows, Result, Settings, Stages, Tap};
 use super::{Fingerprint, Journal};
@@ -126,8 +125,8 @@ impl Layerwise<'_> {
             .collect();
         let (scaled, original) =
             (if self.rescale { "awq+" } else { "" }, if self.from_original { " from original" } else { "" });
-        let precision = if self.settings.computed_in() == Precision::F32 { "" } else { " in bf16" };
-        let method = format!("{scaled}{}{original}{precision}", self.method.name());
+        let precision = self.settings.computed_in().name();
+        let method = format!("{scaled}{}{original} in {precision}", self.method.name());
         Fingerprint::new(self.source, self.ids, self.tokens, &types, method)
     }
 

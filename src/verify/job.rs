@@ -4,8 +4,6 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Instant;
 
-use planish_kernels::cpu::Precision;
-
 use super::corpus::Corpus;
 use super::groups::{self, Outcome};
 use super::party::Party;
@@ -139,11 +137,6 @@ pub(super) fn go_on(answer: ControlFlow<()>) -> Result<()> {
 /// What is known before anything is compared.
 fn blank(reference: &Party<'_>, candidate: &Party<'_>, options: &Options) -> Report {
     let Settings { isa, precision, activations, .. } = options.settings;
-    let name = |precision| match precision {
-        Precision::F32 => "f32",
-        Precision::Bf16Split => "bf16-split",
-        Precision::Bf16 => "bf16",
-    };
     let used = options.settings.computed_in();
     Report {
         schema: SCHEMA,
@@ -153,7 +146,7 @@ fn blank(reference: &Party<'_>, candidate: &Party<'_>, options: &Options) -> Rep
         reference: reference.describe(),
         candidate: candidate.describe(),
         protocol: Corpus::default().protocol(options),
-        precision: report::Precision { asked: name(precision).to_owned(), used: name(used).to_owned() },
+        precision: report::Precision { asked: precision.name().to_owned(), used: used.name().to_owned() },
         activations,
         comparability: vec![],
         coverage: report::Coverage::default(),

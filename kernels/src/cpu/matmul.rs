@@ -28,6 +28,15 @@ pub enum Precision {
 }
 
 impl Precision {
+    /// `f32`, `bf16-split` or `bf16`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Precision::F32 => "f32",
+            Precision::Bf16Split => "bf16-split",
+            Precision::Bf16 => "bf16",
+        }
+    }
+
     /// Whether this machine has the instruction that makes it differ from [`Precision::F32`]. Without it (or with a
     /// lower [`Isa`]) f32 arithmetic serves, which is more exact and slower.
     pub fn native(self, isa: Isa) -> bool {

@@ -46,7 +46,7 @@ mod x86 {
                 const N: usize = $lanes;
                 let Place { row, rows, word, words } = place;
                 assert!(out.len() >= words * width && width <= WIDTH && rows <= width);
-                // Only the rows that exist are loaded; `bytes` and `step` place the first word of each.
+                // Only the rows that exist are loaded; `bytes` and `size` place the first word of each.
                 let (bytes, size) = match operand.data {
                     Data::Columns(data) => return $columns(data, operand, pairs, place, width, out),
                     Data::F32(data) => (bytemuck::cast_slice::<f32, u8>(data), 4),
