@@ -31,8 +31,8 @@ mod x86 {
         (
             $(#[$doc:meta])*
             $name:ident, feature $feature:literal, lanes $lanes:literal,
-            zero $zero:ident, load $load:ident, widen $widen:ident, narrow $narrow:ident, transpose $transpose:ident,
-            store $store:ident, columns $columns:ident
+            vector $vector:ident, zero $zero:ident, load $load:ident, store $store:ident,
+            widen $widen:ident, narrow $narrow:ident, transpose $transpose:ident, columns $columns:ident
         ) => {
             $(#[$doc])*
             #[target_feature(enable = $feature)]
@@ -44,6 +44,47 @@ mod x86 {
                 out: &mut [u32],
             ) {
                 const N: usize = $lanes;
+                // `line(row, word)` gives a vector's worth of words. A loop for each kind of them, so that the lines of a
+                // square stay in registers.
+                #[inline]
+                #[target_feature(enable = $feature)]
+                fn squares(
+                    rows: usize,
+                    words: usize,
+                    width: usize,
+                    line: impl Fn(usize, usize) -> $vector,
+                    out: &mut [u32],
+                ) {
+                    for block in (0..words).step_by(N) {
+                        for first in (0..width).step_by(N) {
+                            let there = rows.saturating_sub(first);
+                            let mut square = if there >= N {
+                                std::array::from_fn(|i| line(first + i, block))
+                            } else {
+                                let mut square = [$zero(); N];
+                                for (i, into) in square.iter_mut().enumerate().take(there) {
+                                    *into = line(first + i, block);
+                                }
+                                square
+                            };
+                            $transpose(&mut square);
+                            for (i, line) in square.into_iter().enumerate() {
+                                let at = (block + i) * width + first;
+                                // What the only square of a word spills is overwritten by the next word.
+                                if at + N <= out.len() && (first == 0 || first + N <= width) {
+                                    // SAFETY: checked.
+                                    unsafe { $store(out.as_mut_ptr().add(at).cast(), line) };
+                                } else {
+                                    let mut lanes = [0u32; N];
+                                    // SAFETY: as many words as the vector has.
+                                    unsafe { $store(lanes.as_mut_ptr().cast(), line) };
+                                    let there = N.min(width - first);
+                                    out[at..at + there].copy_from_slice(&lanes[..there]);
+                                }
+                            }
+                        }
+                    }
+                }
                 let Place { row, rows, word, words } = place;
                 assert!(out.len() >= words * width && width <= WIDTH && rows <= width);
                 // Only the rows that exist are loaded; `bytes` and `size` place the first word of each.
@@ -61,36 +102,25 @@ mod x86 {
                     (row + rows - 1) * operand.stride + (word + whole) * per_word
                 };
                 assert!(end * size <= bytes.len());
-                for block in (0..whole).step_by(N) {
-                    for first in (0..width).step_by(N) {
-                        let mut square = [$zero(); N];
-                        for (i, line) in square.iter_mut().enumerate().take(rows.saturating_sub(first)) {
-                            let at = ((row + first + i) * operand.stride + (word + block) * per_word) * size;
-                            // SAFETY: `at` and the words there lie before `end`, which was checked.
-                            *line = unsafe {
-                                let from = bytes.as_ptr().add(at);
-                                match (size, pairs) {
-                                    (2, false) => $widen(from.cast()),
-                                    (4, true) => $narrow(from.cast()),
-                                    _ => $load(from.cast()),
-                                }
-                            };
-                        }
-                        $transpose(&mut square);
-                        for (i, line) in square.into_iter().enumerate() {
-                            let at = (block + i) * width + first;
-                            // What the only square of a word spills is overwritten by the next word.
-                            if at + N <= words * width && (first == 0 || first + N <= width) {
-                                // SAFETY: checked, and `out` holds `words * width`.
-                                unsafe { $store(out.as_mut_ptr().add(at).cast(), line) };
-                            } else {
-                                let mut lanes = [0u32; N];
-                                // SAFETY: as many words as the vector has.
-                                unsafe { $store(lanes.as_mut_ptr().cast(), line) };
-                                let there = N.min(width - first);
-                                out[at..at + there].copy_from_slice(&lanes[..there]);
-                            }
-                        }
+                let from = |i: usize, block: usize| {
+                    let at = ((row + i) * operand.stride + (word + block) * per_word) * size;
+                    // SAFETY: rows that exist lie before `end`, which was checked.
+                    unsafe { bytes.as_ptr().add(at) }
+                };
+                let squared = &mut out[..words * width];
+                // `from` is the place of as many words as a vector has, of every row and square that exists.
+                match (size, pairs) {
+                    (2, false) => {
+                        // SAFETY: see above.
+                        squares(rows, whole, width, |i, w| unsafe { $widen(from(i, w).cast()) }, squared)
+                    }
+                    (4, true) => {
+                        // SAFETY: see above.
+                        squares(rows, whole, width, |i, w| unsafe { $narrow(from(i, w).cast()) }, squared)
+                    }
+                    _ => {
+                        // SAFETY: see above.
+                        squares(rows, whole, width, |i, w| unsafe { $load(from(i, w).cast()) }, squared)
                     }
                 }
                 if whole < words {
@@ -104,15 +134,15 @@ mod x86 {
     packer! {
         /// Eight rows by eight words at a time.
         avx2, feature "avx2", lanes 8,
-        zero _mm256_setzero_si256, load _mm256_loadu_si256, widen widen8, narrow narrow8, transpose transpose8,
-        store _mm256_storeu_si256, columns columns
+        vector __m256i, zero _mm256_setzero_si256, load _mm256_loadu_si256, store _mm256_storeu_si256,
+        widen widen8, narrow narrow8, transpose transpose8, columns columns
     }
 
     packer! {
         /// Sixteen rows by sixteen words at a time.
         avx512, feature "avx512f", lanes 16,
-        zero _mm512_setzero_si512, load _mm512_loadu_si512, widen widen16, narrow narrow16, transpose transpose16,
-        store _mm512_storeu_si512, columns columns16
+        vector __m512i, zero _mm512_setzero_si512, load _mm512_loadu_si512, store _mm512_storeu_si512,
+        widen widen16, narrow narrow16, transpose transpose16, columns columns16
     }
 
     /// Rows run fastest: each word of the panel is a run of the operand, or two of them.

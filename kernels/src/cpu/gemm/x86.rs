@@ -34,6 +34,12 @@ macro_rules! micro {
                         std::slice::from_raw_parts(b.cast::<[[u32; $lanes]; $nr / $lanes]>(), words),
                     )
                 };
+                // The tile's rows lie far apart; they arrive while the sums are made.
+                for i in 0..$mr {
+                    for j in (0..$nr).step_by(16) {
+                        _mm_prefetch::<_MM_HINT_T0>(c.wrapping_add(i * stride + j).cast());
+                    }
+                }
                 let mut sums = [[$zero(); $nr / $lanes]; $mr];
                 for (a, b) in a.iter().zip(b) {
                     // The panel comes from the second-level cache, too fast for the processor's own foresight.
