@@ -140,6 +140,17 @@ fn what_cannot_be_done_is_said_before_it_is_begun() {
     let (status, message) = fails(&job(model, heldout, "q4_k_m", "spqr", &output));
     assert_eq!(status, 2);
     assert!(message.contains("awq+gptq"), "{message}");
+    let conflicts: [(&str, &[&str], &str); 5] = [
+        ("bf16", &[], "--method"),
+        ("fp8-block", &[], "--method"),
+        ("gptq-int4", &["--imatrix", "x.imatrix"], "--imatrix"),
+        ("gptq-int4", &["--modelfile"], "--modelfile"),
+        ("gptq-int4", &["--tensor-type", "attn_q=Q8_0"], "--tensor-type"),
+    ];
+    for (to, more, named) in conflicts {
+        let (status, message) = fails(&[&job(model, heldout, to, "gptq", &output)[..], more].concat());
+        assert!(status == 2 && message.contains(named), "{to} {more:?}: {status} {message}");
+    }
     let short = dir.path().join("short.txt");
     std::fs::write(&short, "Once upon a time").expect("a text");
     let (status, message) = fails(&job(model, text(&short), "q4_k_m", "gptq", &output));

@@ -139,6 +139,11 @@ pub(crate) fn run(args: &Args, out: &Out) -> anyhow::Result<Status> {
         }
     };
     let mut job = args.types.job(checkpoint, recipe, importance, rounding.is_some(), out)?;
+    if rounding.is_some() && !job.tensors.iter().any(in_layer) {
+        let message =
+            format!("--method: with --to {} no weight of a layer becomes blocks that could be rounded", args.to);
+        return Err(UsageError(message).into());
+    }
     if args.provenance {
         let method = args.rounding.method.map(Asked::name);
         let (imatrix, texts) = (args.weighing.file(), &args.calibration.texts[..]);

@@ -91,7 +91,7 @@ impl Job {
     ) -> anyhow::Result<Job> {
         let subject = Subject::of(checkpoint)?;
         let ids = calibrate::cut(checkpoint, texts, cutting)?;
-        let settings = Settings { memory: cutting.memory(), precision, ..Settings::default() };
+        let settings = Settings { memory: cutting.memory(), precision, attention: precision, ..Settings::default() };
         Ok(Job { asked, subject, ids, settings, keeping, from_original })
     }
 

@@ -14,7 +14,6 @@ use planish::run::executor::{Activations, Settings};
 use planish::verify::baseline::{self, Allowance};
 use planish::verify::report::{Check, Report, Status as CheckStatus, Verdict};
 use planish::verify::{Condition, Cut, Event, Options, Policy, Text, judge, verify};
-use planish_kernels::Isa;
 
 use super::exit::Status;
 use super::options::{AskedPrecision, parse_bytes};
@@ -152,7 +151,7 @@ impl Scoring {
             AskedActivations::Q8 => Activations::Q8,
         };
         let memory = usize::try_from(self.memory).unwrap_or(usize::MAX);
-        let settings = Settings { isa: Isa::detected(), precision: self.precision.into(), activations, memory };
+        let settings = Settings { precision: self.precision.into(), activations, memory, ..Settings::default() };
         let limit = self.chunks.unwrap_or(usize::MAX);
         Options { cut, limit, batch: self.batch, settings, worst: self.worst }
     }

@@ -12,6 +12,8 @@ use super::Moments;
 
 /// Columns that see each other's changes at once.
 const PANEL: usize = 32;
+/// Where fewer than one in so many codes of a panel change, as is usual, each change goes its own way.
+const FEW: usize = 4;
 
 /// What the loss looks like around a solution.
 pub(super) struct Curvature<'a> {
@@ -48,7 +50,7 @@ pub(super) fn sweep(
     for _ in 0..sweeps {
         let mut changed = 0;
         for first in (0..n).step_by(panel) {
-            let last = n.min(first + panel);
+            let (last, mut here) = (n.min(first + panel), 0);
             state.load(&gradient, n, first..last);
             for j in 0..last - first {
                 let column = first + j;
@@ -65,15 +67,27 @@ pub(super) fn sweep(
                 let changes = &mut state.changes[j * rows..(j + 1) * rows];
                 for row in 0..rows {
                     changes[row] = after[row] - before[row];
-                    changed += usize::from(changes[row] != 0.0);
+                    here += usize::from(changes[row] != 0.0);
                     values[row * n + column] = after[row];
                 }
                 let factors = &curvature.matrix[column * n + first..column * n + last];
                 cpu::subtract_outer(isa, &mut state.gradient[..(last - first) * rows], factors, changes);
             }
+            changed += here;
+            let factors = &curvature.matrix[first * n..last * n];
+            if here * FEW < rows * (last - first) {
+                for (row, gradient) in gradient.chunks_mut(n).enumerate() {
+                    for (changes, factors) in state.changes.chunks(rows).zip(factors.chunks(n)) {
+                        if changes[row] != 0.0 {
+                            cpu::subtract_outer(isa, gradient, &changes[row..=row], factors);
+                        }
+                    }
+                }
+                continue;
+            }
             let changes = state.changes_by_row(last - first);
             let changes = Strided { data: &changes, stride: last - first };
-            let factors = Strided { data: &curvature.matrix[first * n..], stride: n };
+            let factors = Strided { data: factors, stride: n };
             cpu::subtract_product(isa, &mut gradient, n, changes, factors, rows, last - first, n);
         }
         // What a thousandth of the codes would still gain is not worth another sweep.

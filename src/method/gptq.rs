@@ -69,8 +69,10 @@ impl Method for Gptq {
         chunks
             .zip(weights.par_chunks(ROWS * n))
             .try_for_each(|((values, blocks), weights)| plan.rows(task, weights, self.sweeps, values, blocks))?;
+        let (damping, dead) = (plan.damping, plan.dead);
+        drop(plan);
         let loss = stake.lost(&rounded.values);
-        rounded.account = Account { loss, nearest, damping: plan.damping, dead: plan.dead, fell_back: false };
+        rounded.account = Account { loss, nearest, damping, dead, fell_back: false };
         if loss > nearest {
             return plain(Account { fell_back: true, ..rounded.account });
         }

@@ -1,9 +1,9 @@
 //! Causal attention over whole sequences, a strip of queries at a time.
 
 use super::combine::capped;
-use super::each_isa;
 use super::exp::exp;
 use super::gemm::{Data, Micro, Operand, Out, Packed, Place, pack_words, scratch, tiles, with_micro};
+use super::{Precision, each_isa};
 use crate::Isa;
 use rayon::prelude::*;
 
@@ -38,7 +38,19 @@ pub struct Attention<'a> {
 /// `q` is `[rows, heads * head_dim]`, `k` `[rows, kv_heads * head_dim]`, `v` `[rows, kv_heads * value_dim]`; rows are whole
 /// sequences of `tokens`.
 /// Memory beside the result: a sequence's keys and values of one head and scores of `[48, tokens]`, for each thread.
-pub fn attend(isa: Isa, shape: &Attention<'_>, tokens: usize, q: &[f32], k: &[f32], v: &[f32], out: &mut [f32]) {
+///
+/// [`Precision::Bf16`] rounds what is multiplied; the other two multiply in f32.
+#[allow(clippy::too_many_arguments)]
+pub fn attend(
+    isa: Isa,
+    shape: &Attention<'_>,
+    tokens: usize,
+    q: &[f32],
+    k: &[f32],
+    v: &[f32],
+    out: &mut [f32],
+    precision: Precision,
+) {
     let Attention { heads, kv_heads, head_dim, value_dim, .. } = *shape;
     if q.is_empty() {
         return;
@@ -62,10 +74,11 @@ pub fn attend(isa: Isa, shape: &Attention<'_>, tokens: usize, q: &[f32], k: &[f3
         let keys = &k[first * narrow + kv_head * head_dim..];
         let values = &v[first * value_narrow + kv_head * value_dim..];
         let group = heads / kv_heads;
-        for_group(isa, shape, tokens, keys, values, |head| {
+        let of_head = |head: usize| {
             let head = kv_head * group + head;
             (head, &q[first * wide + head * head_dim..], out.at(first, head * value_dim))
-        });
+        };
+        for_group(isa, shape, tokens, keys, values, of_head, precision);
     });
 }
 
@@ -77,7 +90,13 @@ fn for_group<'a>(
     keys: &[f32],
     values: &[f32],
     query: impl Fn(usize) -> (usize, &'a [f32], Out<'a>),
+    precision: Precision,
 ) {
+    #[cfg(target_arch = "x86_64")]
+    if let (Precision::Bf16, Some(micro)) = (precision, super::gemm::DotBf16::new(isa)) {
+        return group(micro, isa, shape, tokens, keys, values, query);
+    }
+    let _ = precision;
     with_micro!(isa, micro => group(micro, isa, shape, tokens, keys, values, query));
 }
 
@@ -95,23 +114,27 @@ fn group<'a, M: Micro>(
     let (wide, narrow) = (heads * head_dim, kv_heads * head_dim);
     let keys = Operand { data: Data::F32(keys), stride: narrow, k: head_dim };
     let values = Operand { data: Data::Columns(values), stride: kv_heads * value_dim, k: tokens };
+    // Words of a head, of all tokens, and tokens of a block of words.
+    let per_word = if M::PAIRS { 2 } else { 1 };
+    let (head_words, token_words) = (head_dim.div_ceil(per_word), tokens.div_ceil(per_word));
+    let block = M::WORDS * per_word;
     // Panels of values are as deep as a block of tokens.
     let value_panel = |depth: usize| depth * M::NR;
-    let (key_words, value_words) = (pack_words(tokens, head_dim, M::NR), pack_words(value_dim, 1, M::NR) * tokens);
+    let (key_words, value_words) = (pack_words(tokens, head_words, M::NR), pack_words(value_dim, token_words, M::NR));
     let scores_words = STRIP * tokens.next_multiple_of(M::NR);
-    let strip_words = pack_words(STRIP, head_dim.max(M::WORDS), M::MR);
+    let strip_words = pack_words(STRIP, head_words.max(M::WORDS), M::MR);
     scratch(key_words + value_words + scores_words + strip_words, |words| {
         let (packed_keys, words) = words.split_at_mut(key_words);
         let (packed_values, words) = words.split_at_mut(value_words);
         let (scores, strip) = words.split_at_mut(scores_words);
         let scores: &mut [f32] = bytemuck::cast_slice_mut(scores);
-        for (panel, out) in packed_keys.chunks_exact_mut(M::NR * head_dim).enumerate() {
+        for (panel, out) in packed_keys.chunks_exact_mut(M::NR * head_words).enumerate() {
             let row = panel * M::NR;
-            let place = Place { row, rows: M::NR.min(tokens - row), word: 0, words: head_dim };
+            let place = Place { row, rows: M::NR.min(tokens - row), word: 0, words: head_words };
             micro.pack(keys, place, M::NR, out);
         }
-        for word in (0..tokens).step_by(M::WORDS) {
-            let depth = M::WORDS.min(tokens - word);
+        for word in (0..token_words).step_by(M::WORDS) {
+            let depth = M::WORDS.min(token_words - word);
             let block = &mut packed_values[word * value_dim.next_multiple_of(M::NR)..];
             for (panel, out) in block.chunks_exact_mut(value_panel(depth)).enumerate().take(value_dim.div_ceil(M::NR)) {
                 let row = panel * M::NR;
@@ -127,13 +150,13 @@ fn group<'a, M: Micro>(
                 let end = first + rows;
                 // The first block of tokens that any query of the strip sees.
                 let oldest = shape.window.map_or(0, |window| (first + 1).saturating_sub(window));
-                let start = oldest / M::WORDS * M::WORDS;
+                let start = oldest / block * block;
                 let width = (end - start).next_multiple_of(M::NR);
                 let scores = &mut scores[..rows * width];
 
-                pack_strip(micro, queries, first, rows, 0, head_dim, strip);
-                let a = Packed { words: strip, rows, depth: head_dim, terms: 1 };
-                for (panel, keys) in packed_keys.chunks_exact(M::NR * head_dim).enumerate() {
+                pack_strip(micro, queries, first, rows, 0, head_words, strip);
+                let a = Packed { words: strip, rows, depth: head_words, terms: 1 };
+                for (panel, keys) in packed_keys.chunks_exact(M::NR * head_words).enumerate() {
                     let column = panel * M::NR;
                     if (start..end).contains(&column) {
                         let columns = M::NR.min(tokens - column);
@@ -151,18 +174,18 @@ fn group<'a, M: Micro>(
                 }
 
                 let scores = Operand { data: Data::F32(scores), stride: width, k: width };
-                let out = out.at(first, 0);
-                for word in (start..end).step_by(M::WORDS) {
-                    let whole = M::WORDS.min(tokens - word);
+                let (out, start_word) = (out.at(first, 0), start / per_word);
+                for word in (start_word..end.div_ceil(per_word)).step_by(M::WORDS) {
+                    let whole = M::WORDS.min(token_words - word);
                     // Panels are packed `whole` deep; tokens after the strip have no weight and are left out.
-                    let depth = whole.min(end - word);
-                    pack_strip(micro, scores, 0, rows, word - start, depth, strip);
+                    let depth = whole.min(end.div_ceil(per_word) - word);
+                    pack_strip(micro, scores, 0, rows, word - start_word, depth, strip);
                     let a = Packed { words: strip, rows, depth, terms: 1 };
                     let block = &packed_values[word * value_dim.next_multiple_of(M::NR)..];
                     for panel in 0..value_dim.div_ceil(M::NR) {
                         let column = panel * M::NR;
-                        let values = &block[panel * value_panel(whole)..];
-                        tiles(micro, a, values, M::NR.min(value_dim - column), out.at(0, column), word > start, None);
+                        let (values, columns) = (&block[panel * value_panel(whole)..], M::NR.min(value_dim - column));
+                        tiles(micro, a, values, columns, out.at(0, column), word > start_word, None);
                     }
                 }
                 for (i, weight) in weights[..rows].iter().enumerate() {
@@ -299,18 +322,34 @@ mod tests {
             let q = numbers(batch * tokens * heads * head_dim, seed);
             let k = numbers(batch * tokens * kv_heads * head_dim, seed ^ 1 << 20);
             let v = numbers(batch * tokens * kv_heads * value_dim, seed ^ 1 << 30);
-            let run = |isa| {
+            let run = |isa, precision| {
                 let mut out = vec![f32::NAN; batch * tokens * heads * value_dim];
-                attend(isa, &shape, tokens, &q, &k, &v, &mut out);
+                attend(isa, &shape, tokens, &q, &k, &v, &mut out, precision);
                 out
             };
-            let first = threads(1, || run(Isa::Scalar));
-            for (got, want) in first.iter().zip(naive(&shape, tokens, &q, &k, &v)) {
+            let first = threads(1, || run(Isa::Scalar, Precision::F32));
+            let want = naive(&shape, tokens, &q, &k, &v);
+            for (got, want) in first.iter().zip(&want) {
                 prop_assert!((f64::from(*got) - want).abs() < 2e-5, "{got} {want}");
             }
             for isa in isas() {
-                prop_assert!(threads(2, || run(isa)) == first, "{isa:?}");
+                prop_assert!(threads(2, || run(isa, Precision::F32)) == first, "{isa:?}");
             }
+            // Of rounded queries, keys and values, only what they are weighed by is rounded once more, by up to 2^-9 of it.
+            let coarse = threads(2, || run(Isa::detected(), Precision::Bf16));
+            if Precision::Bf16.native(Isa::detected()) {
+                let rounded = |x: &[f32]| -> Vec<f32> {
+                    x.iter().map(|&x| f32::from_bits(u32::from(super::super::gemm::rounded(x)) << 16)).collect()
+                };
+                let (q, k, v) = (rounded(&q), rounded(&k), rounded(&v));
+                let bound = f64::from(v.iter().fold(0f32, |most, v| most.max(v.abs()))) / 512.0 + 2e-5;
+                for (got, want) in coarse.iter().zip(naive(&shape, tokens, &q, &k, &v)) {
+                    prop_assert!((f64::from(*got) - want).abs() < bound, "{got} {want} {bound}");
+                }
+            } else {
+                prop_assert!(coarse == first);
+            }
+            prop_assert!(threads(1, || run(Isa::detected(), Precision::Bf16)) == coarse);
         }
     }
 }

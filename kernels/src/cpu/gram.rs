@@ -5,11 +5,11 @@ use super::gemm::{Data, Operand, Out, product, with_micro};
 use crate::Isa;
 
 /// Tokens whose products are summed before the sum is added to what is there.
-const BLOCK: usize = 512;
+const BLOCK: usize = 1024;
 
 /// `h[n, n] += x[tokens, n]^T x`, on and below the diagonal; the rest of `h` is left alone.
 ///
-/// Tokens are summed in blocks of 512 in f32, blocks in the order of the calls. Feed whole multiples of 512 tokens a call
+/// Tokens are summed in blocks of 1024 in f32, blocks in the order of the calls. Feed whole multiples of 1024 tokens a call
 /// and the result does not depend on how they were batched.
 ///
 /// [`Precision::Bf16`] rounds `x` first; sums are f32.

@@ -87,13 +87,9 @@ pub fn matmul(
     };
     #[cfg(target_arch = "x86_64")]
     match (weight, precision, super::gemm::DotBf16::new(isa)) {
-        // Rounded before it is packed, which reads half as much then.
         (_, Precision::Bf16, Some(micro)) => {
-            return scratch(x.len().div_ceil(2), |spare| {
-                let high = &mut bytemuck::cast_slice_mut::<u32, u8>(spare)[..2 * x.len()];
-                high.par_chunks_mut(2 * k).zip(x.par_chunks(k)).for_each(|(high, x)| to_bf16(isa, x, high));
-                product(micro, &[Operand::bf16(high, k)], m, b, n, bias, Out::new(out, n), false, false);
-            });
+            let out = Out::new(out, n);
+            return product(micro, &[Operand::rows(x, k)], m, b, n, bias, out, false, false);
         }
         (Weight::Bf16(_), Precision::Bf16Split, Some(micro)) => return split(isa, micro, x, m, k, b, n, bias, out),
         _ => {}
@@ -122,15 +118,6 @@ fn split<M: Micro>(
         let terms = [Operand::rows(x, k), Operand::bf16(lost, k)];
         product(micro, &terms, m, b, n, bias, Out::new(out, n), false, false);
     });
-}
-
-each_isa! {
-    /// Rounds to little-endian bf16.
-    fn to_bf16(x: &[f32], high: &mut [u8]) {
-        for (high, &x) in high.as_chunks_mut::<2>().0.iter_mut().zip(x) {
-            *high = rounded(x).to_le_bytes();
-        }
-    }
 }
 
 each_isa! {

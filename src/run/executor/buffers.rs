@@ -15,6 +15,16 @@ impl Buffers {
         buffer
     }
 
+    /// Bytes of all that wait to be used.
+    pub(super) fn bytes(&self) -> usize {
+        self.0.iter().map(|buffer| buffer.capacity() * size_of::<f32>()).sum()
+    }
+
+    /// Gives all back to the system.
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+
     /// Back for the next.
     pub(super) fn give(&mut self, buffer: Vec<f32>) {
         self.0.push(buffer);

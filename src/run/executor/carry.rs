@@ -37,11 +37,6 @@ impl Hidden {
         Ok(Hidden { width, place })
     }
 
-    /// Elements of a row.
-    pub(super) fn width(&self) -> usize {
-        self.width
-    }
-
     /// Bytes that it takes in memory.
     pub(super) fn in_memory(&self) -> usize {
         match &self.place {

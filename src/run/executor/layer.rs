@@ -253,7 +253,8 @@ pub(super) fn step(
                 slopes: scores.slopes.as_deref(),
                 sinks: sinks.as_deref(),
             };
-            cpu::attend(isa, &shape, group.tokens, values.get(*q), values.get(*k), values.get(*v), &mut out);
+            let (q, k, v) = (values.get(*q), values.get(*k), values.get(*v));
+            cpu::attend(isa, &shape, group.tokens, q, k, v, &mut out, settings.attention);
             out
         }
         (Op::Add(a, b), _) => {

@@ -44,6 +44,9 @@ pub struct Settings {
     pub isa: Isa,
     /// How products are computed.
     pub precision: Precision,
+    /// How attention multiplies. Rounding there moves the outputs as much as all other rounding together: good enough to
+    /// calibrate by, not to measure by.
+    pub attention: Precision,
     /// What becomes of activations before they meet a quantized weight.
     pub activations: Activations,
     /// Bytes of hidden states to keep in memory; more go to a temporary file.
@@ -52,7 +55,14 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { isa: Isa::detected(), precision: Precision::F32, activations: Activations::Exact, memory: 1 << 30 }
+        let precision = Precision::F32;
+        Settings {
+            isa: Isa::detected(),
+            precision,
+            attention: precision,
+            activations: Activations::Exact,
+            memory: 1 << 30,
+        }
     }
 }
 
@@ -103,8 +113,6 @@ pub struct Executor<'a> {
     /// That run through a layer at once, about.
     rows: usize,
     hidden: carry::Hidden,
-    /// Room for values between stages that nobody uses at the moment.
-    spare: Vec<carry::Hidden>,
     buffers: Buffers,
     turns: Vec<(Arc<Frequencies>, Arc<Turns>)>,
 }
@@ -147,7 +155,6 @@ impl<'a> Executor<'a> {
             width,
             rows: (ELEMENTS / widest.max().copied().unwrap_or(width).max(1)).clamp(*ROWS.start(), *ROWS.end()),
             hidden,
-            spare: vec![],
             buffers: Buffers::default(),
             turns: vec![],
             layers,

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use super::buffers::Buffers;
 use super::carry::Hidden;
 use super::layer::{Group, hidden_result, run_on};
 use super::weights::Loaded;
@@ -35,42 +36,42 @@ impl<'a> Executor<'a> {
         let layer = self.layers[self.next];
         let widths = widths(layer, |_| Some(self.width)).map_err(crate::run::Error::from)?;
         let mut replaced = stages.vectors(layer)?;
-        let mut between: BTreeMap<usize, Hidden> = BTreeMap::new();
+        let mut between: BTreeMap<usize, Kept> = BTreeMap::new();
         let mut from = 0;
         for cut in cuts(layer).into_iter().map(Some).chain([None]) {
             let to = cut.map_or(layer.ops.len(), |value| value.index() + 1);
             let ops = &layer.ops[from..to];
             let weights = Loaded::replaced(self.settings.isa, self.source, ops, &mut replaced)?;
             let keep = alive(layer, to);
-            let mut stores = match cut {
-                Some(_) => self.stores(keep.iter().map(|v| v.index()).filter(|at| *at >= from), &widths, &between)?,
-                None => BTreeMap::new(),
-            };
-            for rows in self.groups() {
-                let made = self.part(layer, from, &weights, &between, rows.clone(), &widths, &keep)?;
+            if cut.is_some() {
+                for value in keep.iter().filter(|value| value.index() >= from) {
+                    let kept = self.room(widths[value.index()], &between)?;
+                    between.insert(value.index(), kept);
+                }
+            }
+            for (group, rows) in self.groups().enumerate() {
+                let made = self.part(layer, from, &weights, &mut between, group, rows.clone(), &widths, &keep)?;
                 if let Some(value) = cut {
                     stages.see(layer, value, made[value.index()].as_deref().unwrap_or_default())?;
                 }
                 for (at, value) in made.into_iter().enumerate() {
                     let Some(value) = value else { continue };
-                    match (stores.get_mut(&at), cut) {
-                        (Some(store), _) => store.write(rows.start, &value)?,
-                        (None, None) => self.hidden.write(rows.start, &value)?,
-                        (None, Some(_)) => {}
+                    match (between.get_mut(&at), cut) {
+                        (Some(kept), Some(_)) => kept.put(group, rows.start, at >= from, value, &mut self.buffers)?,
+                        (_, None) => {
+                            self.hidden.write(rows.start, &value)?;
+                            self.buffers.give(value);
+                        }
+                        (None, Some(_)) => self.buffers.give(value),
                     }
-                    self.buffers.give(value);
                 }
             }
-            let read = |at: &usize| keep.iter().any(|value| value.index() == *at);
-            let done = between.extract_if(.., |at, _| !read(at)).map(|(_, store)| store);
-            self.spare.extend(done);
-            between.append(&mut stores);
+            between.retain(|at, _| keep.iter().any(|value| value.index() == *at));
             if let Some(value) = cut {
                 replaced.extend(stages.decide(layer, value)?);
             }
             from = to;
         }
-        self.spare.extend(between.into_values());
         self.next += 1;
         Ok(Some(layer))
     }
@@ -82,12 +83,13 @@ impl<'a> Executor<'a> {
         layer: &'a Layer,
         from: usize,
         weights: &[Loaded<'_>],
-        between: &BTreeMap<usize, Hidden>,
+        between: &mut BTreeMap<usize, Kept>,
+        group: usize,
         rows: std::ops::Range<usize>,
         widths: &[usize],
         keep: &[Value],
     ) -> Result<Vec<Option<Vec<f32>>>> {
-        let group = Group { ids: &self.ids[rows.clone()], tokens: self.tokens, rows: rows.len() };
+        let sequences = Group { ids: &self.ids[rows.clone()], tokens: self.tokens, rows: rows.len() };
         let ops = &layer.ops[from..from + weights.len()];
         let mut hidden = vec![];
         if ops.iter().any(|op| matches!(op, Op::Carried(_))) && self.next > 0 {
@@ -96,12 +98,8 @@ impl<'a> Executor<'a> {
         }
         let mut made = Vec::with_capacity(layer.ops.len());
         for (at, width) in widths[..from].iter().enumerate() {
-            made.push(match between.get(&at) {
-                Some(store) => {
-                    let mut value = self.buffers.take(rows.len() * width);
-                    store.read(rows.start, &mut value)?;
-                    Some(value)
-                }
+            made.push(match between.get_mut(&at) {
+                Some(kept) => Some(kept.take(group, rows.start, rows.len() * width, &mut self.buffers)?),
                 None => None,
             });
         }
@@ -109,36 +107,65 @@ impl<'a> Executor<'a> {
             self.turns_of(op);
         }
         let Executor { settings, buffers, turns, .. } = self;
-        run_on(settings, buffers, &layer.ops, made, weights, &group, hidden, super::find(turns), keep)
+        run_on(settings, buffers, &layer.ops, made, weights, &sequences, hidden, super::find(turns), keep)
     }
 
-    /// Room for these values, beside those that are kept already. Room that was used before is used again, since the first
-    /// touch of fresh memory costs more than the copy.
-    fn stores(
-        &mut self,
-        values: impl Iterator<Item = usize>,
-        widths: &[usize],
-        between: &BTreeMap<usize, Hidden>,
-    ) -> Result<BTreeMap<usize, Hidden>> {
-        let mut stores = BTreeMap::new();
-        for at in values {
-            let width = widths[at];
-            let store = if let Some(at) = self.spare.iter().position(|spare| spare.width() == width) {
-                self.spare.swap_remove(at)
-            } else {
-                let used = between.values().chain(stores.values()).chain([&self.hidden]);
-                let used: usize = used.map(Hidden::in_memory).sum();
-                let spare: usize = self.spare.iter().map(Hidden::in_memory).sum();
-                let mut left = self.settings.memory.saturating_sub(used + spare);
-                if self.ids.len() * width * size_of::<f32>() > left {
-                    self.spare.clear();
-                    left = self.settings.memory.saturating_sub(used);
-                }
-                Hidden::new(self.ids.len(), width, left)?
-            };
-            stores.insert(at, store);
+    /// Room for a value beside those that are kept already.
+    fn room(&mut self, width: usize, between: &BTreeMap<usize, Kept>) -> Result<Kept> {
+        let (rows, memory) = (self.ids.len(), self.settings.memory);
+        let used = between.values().map(Kept::in_memory).sum::<usize>() + self.hidden.in_memory();
+        let bytes = rows * width * size_of::<f32>();
+        if bytes > memory.saturating_sub(used) {
+            return Ok(Kept::File(Hidden::new(rows, width, 0)?));
         }
-        Ok(stores)
+        if bytes > memory.saturating_sub(used + self.buffers.bytes()) {
+            self.buffers.clear();
+        }
+        Ok(Kept::Memory { parts: vec![vec![]; self.groups().count()], bytes })
+    }
+}
+
+/// A value between two stages, `[rows, width]`.
+enum Kept {
+    /// The vectors that it was made in, one a group of rows.
+    Memory { parts: Vec<Vec<f32>>, bytes: usize },
+    /// Past the limit.
+    File(Hidden),
+}
+
+impl Kept {
+    /// Bytes that it takes in memory once it is all there.
+    fn in_memory(&self) -> usize {
+        match self {
+            Kept::Memory { bytes, .. } => *bytes,
+            Kept::File(_) => 0,
+        }
+    }
+
+    /// What was kept of a group, which begins at `row` and has `len` elements.
+    fn take(&mut self, group: usize, row: usize, len: usize, buffers: &mut Buffers) -> Result<Vec<f32>> {
+        match self {
+            Kept::Memory { parts, .. } => Ok(std::mem::take(&mut parts[group])),
+            Kept::File(hidden) => {
+                let mut value = buffers.take(len);
+                hidden.read(row, &mut value)?;
+                Ok(value)
+            }
+        }
+    }
+
+    /// Keeps what a group's rows, from `row` on, are; unless it is `new`, they have been kept before.
+    fn put(&mut self, group: usize, row: usize, new: bool, value: Vec<f32>, buffers: &mut Buffers) -> Result<()> {
+        match self {
+            Kept::Memory { parts, .. } => parts[group] = value,
+            Kept::File(hidden) => {
+                if new {
+                    hidden.write(row, &value)?;
+                }
+                buffers.give(value);
+            }
+        }
+        Ok(())
     }
 }
 

@@ -159,7 +159,7 @@ fn pack_panels<M: Micro>(micro: M, terms: &[Operand<'_>], place: Place, width: u
     let Place { row, rows, word, words } = place;
     // Where rows run fastest, what panels take of a few words lies side by side.
     let turned = terms.iter().any(|term| matches!(term.data, Data::Columns(_)));
-    let at_once = if turned { 64 } else { words };
+    let at_once = if turned { 16 } else { words };
     for first in (0..words).step_by(at_once.max(1)) {
         let some = at_once.min(words - first);
         for (i, panel) in out.chunks_exact_mut(width * words * terms.len()).enumerate() {

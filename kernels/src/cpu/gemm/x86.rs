@@ -95,7 +95,7 @@ micro! {
 
 micro! {
     /// AVX-512: 24 accumulators, 2 columns, the broadcasts from memory.
-    Avx512, feature "avx512f", tile 12 x 32, lanes 16, words F32_WORDS, pairs false, pack avx2,
+    Avx512, feature "avx512f", tile 12 x 32, lanes 16, words F32_WORDS, pairs false, pack avx512,
     zero _mm512_setzero_ps, splat splat16, load load16, mul_add _mm512_fmadd_ps,
     load_c _mm512_loadu_ps, add _mm512_add_ps, store _mm512_storeu_ps
 }
