@@ -101,3 +101,52 @@ fn weights_are_the_tools() {
     }
     assert!(count >= 100, "only {count} weights of loaders");
 }
+
+/// Each sample beside what it was made from.
+#[test]
+fn verify_runs_on_every_sample() {
+    let Some(folder) = samples() else { return };
+    let dir = tempfile::tempdir().expect("a folder");
+    let text = root().join("fixtures/tiny-llama/heldout.txt");
+    let names: std::collections::BTreeSet<String> = golden().into_keys().collect();
+    assert!(names.len() >= 25, "{names:?}");
+    for name in names {
+        let source = match name.as_str() {
+            moe if moe.contains("moe") => "tiny_qwen3moe",
+            oss if oss.contains("gptoss") => "tiny_gptoss_bf16",
+            _ => "tiny_llama",
+        };
+        let [reference, candidate] = [source, &name].map(|part| with_tokenizer(&folder, part, dir.path()));
+        let out = std::process::Command::new(env!("CARGO_BIN_EXE_planish"))
+            .arg("verify")
+            .args([&reference, &candidate])
+            .arg("--text")
+            .arg(&text)
+            .args(["--chunks", "2", "--ctx", "64", "--json"])
+            .output()
+            .expect("the command starts");
+        assert!(out.status.success(), "{name}: {}", String::from_utf8_lossy(&out.stderr));
+        let report: serde_json::Value = serde_json::from_slice(&out.stdout).expect("JSON");
+        let drift = report["metrics"]["kld"]["mean"].as_f64().expect("a mean");
+        // Two bits cost 0.07 here.
+        assert!(drift > 0.0 && drift < 0.2, "{name}: {drift}");
+    }
+}
+
+/// The folder of a sample, or a copy that has a tokenizer where it has none.
+fn with_tokenizer(folder: &Path, name: &str, dir: &Path) -> PathBuf {
+    const FILES: [&str; 2] = ["tokenizer.json", "tokenizer_config.json"];
+    let (sample, copy) = (folder.join(name), dir.join(name));
+    if sample.join(FILES[0]).exists() || copy.exists() {
+        return if copy.exists() { copy } else { sample };
+    }
+    std::fs::create_dir(&copy).expect("a folder");
+    for file in std::fs::read_dir(&sample).expect("a sample") {
+        let file = file.expect("a file");
+        std::fs::copy(file.path(), copy.join(file.file_name())).expect("a copy");
+    }
+    for file in FILES {
+        std::fs::copy(folder.join("tiny_llama").join(file), copy.join(file)).expect("a copy");
+    }
+    copy
+}
