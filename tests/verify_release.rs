@@ -19,7 +19,10 @@ fn text(path: &Path) -> &str {
 
 fn quantize(output: &Path, more: &[&str]) -> Output {
     let heldout = root().join("fixtures/tiny-llama/heldout.txt");
-    let mut args = vec!["quantize", "fixtures/tiny-llama", "--to", "q4_k_m", "-o", text(output), "--json"];
+    let mut args = vec!["quantize", "fixtures/tiny-llama", "-o", text(output), "--json"];
+    if !more.contains(&"--to") {
+        args.extend(["--to", "q4_k_m"]);
+    }
     args.extend(["--verify", text(&heldout), "--ctx", "128", "--chunks", "6"]);
     args.extend(more);
     Command::new(env!("CARGO_BIN_EXE_planish")).args(&args).current_dir(root()).output().expect("the command starts")
@@ -47,6 +50,27 @@ fn what_passes_gets_its_name() {
     let done = Command::new(env!("CARGO_BIN_EXE_planish")).args(args).current_dir(root()).status();
     assert!(done.expect("the command starts").success());
     assert!(std::fs::read(&output).expect("a file") == std::fs::read(&plain).expect("a file"));
+}
+
+/// A folder of safetensors too.
+#[test]
+fn folders_have_to_earn_their_name() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let output = dir.path().join("tiny");
+    let to = ["--to", "w4a16", "--group-size", "64"];
+    let failed = quantize(&output, &[&to[..], &["--gate", "kld.mean<=0.0001"]].concat());
+    let message = String::from_utf8_lossy(&failed.stderr);
+    assert_eq!(failed.status.code(), Some(1), "{message}");
+    assert!(message.contains("tiny: not written"), "{message}");
+    let told: Value = serde_json::from_slice(&failed.stdout).expect("JSON");
+    assert_eq!((told["verification"]["verdict"].as_str(), told["folder"].as_str()), (Some("fail"), None));
+    assert!(files(dir.path()).is_empty(), "{:?}", files(dir.path()));
+
+    let made = quantize(&output, &[&to[..], &["--gate", "kld.mean<=0.1"]].concat());
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let told: Value = serde_json::from_slice(&made.stdout).expect("JSON");
+    assert_eq!((told["verification"]["verdict"].as_str(), told["folder"].as_str()), (Some("pass"), output.to_str()));
+    assert_eq!(files(dir.path()), ["tiny"]);
 }
 
 #[test]

@@ -1,13 +1,15 @@
 //! `quantize` and `plan` where the result is a quantized safetensors folder.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use planish::checkpoint::Checkpoint;
 use planish::dialect::{Stored, Target};
 use planish::plan::{Becomes, Quantization, default_packed_folder};
 use planish::provenance::{self, Ingredients};
 use planish::run::{self, IntoFolder, Outcome, Pack};
-use planish_formats::Layout;
+use planish::verify::report::Verdict;
+use planish_formats::{Layout, Sink};
 use planish_kernels::Isa;
 use serde_json::{Value, json};
 
@@ -17,7 +19,7 @@ use super::quantize::Args;
 use super::rounding::Asked;
 use super::show::{self, Out};
 use super::work::threads;
-use super::{progress, rounding, signals};
+use super::{progress, rounding, signals, verify};
 
 /// The quantized checkpoint that `--to` names, if it names one.
 pub(crate) fn target(to: &str, groups: &Groups) -> anyhow::Result<Option<Target>> {
@@ -37,14 +39,13 @@ pub(crate) fn show(source: &Source, types: &Types, target: Target, out: &Out) ->
 }
 
 /// Does it and tells what was done.
-pub(crate) fn run(args: &Args, target: Target, out: &Out) -> anyhow::Result<Status> {
-    let Args { source, types, weighing, calibration, provenance, target: place, verify, .. } = args;
+pub(crate) fn run(args: &Args, target: Target, proof: Option<&verify::Job>, out: &Out) -> anyhow::Result<Status> {
+    let Args { source, types, weighing, calibration, provenance, target: place, .. } = args;
     let unused = [
         ("--modelfile", place.modelfile),
         ("--imatrix", weighing.file().is_some()),
         ("--calibrate without --method", args.rounding.method.is_none() && !calibration.texts.is_empty()),
         ("--method", args.rounding.method.is_some() && !target.calibrates()),
-        ("--verify", !verify.is_empty()),
     ];
     if let Some((option, _)) = unused.iter().find(|(_, given)| *given) {
         return Err(UsageError(format!("{option}: not with --to {}", target.name)).into());
@@ -64,7 +65,7 @@ pub(crate) fn run(args: &Args, target: Target, out: &Out) -> anyhow::Result<Stat
     let scale = bytes as f64 / plan.weights().max(1) as f64;
     let threads = threads(place.threads);
     let rounding = args.rounding_job(&plan.checkpoint, &output)?;
-    let (mut account, mut journal) = (None, None);
+    let (mut account, mut journal, mut report) = (None, None, None);
     let pack = Pack {
         plan: &plan,
         threads,
@@ -72,7 +73,7 @@ pub(crate) fn run(args: &Args, target: Target, out: &Out) -> anyhow::Result<Stat
         cancel: &cancel,
         progress: &|weights| bar.inc((weights as f64 * scale) as u64),
     };
-    let outcome = run::pack_folder(&pack, &output, types.split_max_size, place.force, &beside, |sink| {
+    let first = |sink: &dyn Sink| {
         let Some(rounding) = &rounding else { return Ok(BTreeSet::new()) };
         let destination = IntoFolder::new(pack.isa, &plan, sink);
         let (told, record) = rounding.run(&plan.checkpoint, &destination, threads, &cancel)?;
@@ -85,9 +86,21 @@ pub(crate) fn run(args: &Args, target: Target, out: &Out) -> anyhow::Result<Stat
             out.warning(&warning);
         }
         anyhow::Ok(written)
-    });
+    };
+    let earns_name = |folder: &Path| {
+        let Some(proof) = proof else { return Ok(true) };
+        bar.finish_and_clear();
+        let told = proof.run(&plan.checkpoint, &Checkpoint::open(folder)?, &cancel)?;
+        verify::warn(&told, out);
+        let passed = told.verdict == Verdict::Pass;
+        report = Some(told);
+        Ok(passed)
+    };
+    let outcome = run::pack_folder(&pack, &output, types.split_max_size, place.force, &beside, first, earns_name);
     bar.finish_and_clear();
-    let outcome = outcome?;
+    let mut outcome = outcome?;
+    outcome.peak_anon_bytes =
+        report.iter().map(|report| report.peak_anon_bytes).fold(outcome.peak_anon_bytes, u64::max);
     if let Some(journal) = journal {
         journal.remove().map_err(run::Error::from)?;
     }
@@ -96,8 +109,11 @@ pub(crate) fn run(args: &Args, target: Target, out: &Out) -> anyhow::Result<Stat
             let account = account.as_ref().map_or(String::new(), |account| format!("{}\n", rounding::text(account)));
             let mut rows = summary(&plan, outcome.bytes);
             rows.extend(done(&plan, &outcome));
-            rows.push(("folder", output.display().to_string()));
-            account + &show::facts(&rows)
+            if !outcome.files.is_empty() {
+                rows.push(("folder", output.display().to_string()));
+            }
+            let proof = report.as_ref().map_or(String::new(), |report| format!("\n{}", verify::text(report)));
+            account + &show::facts(&rows) + &proof
         },
         || {
             let mut value = summary_json(&plan);
@@ -105,15 +121,20 @@ pub(crate) fn run(args: &Args, target: Target, out: &Out) -> anyhow::Result<Stat
             value["bytes"] = outcome.bytes.into();
             value["seconds"] = outcome.elapsed.as_secs_f64().into();
             value["peak_anon_bytes"] = outcome.peak_anon_bytes.into();
-            value["folder"] = json!(output);
+            if !outcome.files.is_empty() {
+                value["folder"] = json!(output);
+            }
             if let Some(account) = &account {
                 value["rounding"] = json!(account);
             }
             value["isa"] = Isa::detected().name().into();
+            if let Some(report) = &report {
+                value["verification"] = verify::json(report);
+            }
             value
         },
     )?;
-    Ok(Status::Done)
+    Ok(report.map_or(Status::Done, |report| verify::release_status(&report, &output, out)))
 }
 
 /// The plan; warnings are printed.
@@ -215,6 +236,6 @@ fn summary_json(plan: &Quantization) -> Value {
     })
 }
 
-fn name(path: &std::path::Path) -> String {
+fn name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }

@@ -121,7 +121,7 @@ pub(crate) fn run(args: &Args, out: &Out) -> anyhow::Result<Status> {
         .transpose()?;
     // What was typed wrong is told before a file is opened.
     if let Some(target) = packed::target(&args.to, &args.groups)? {
-        return packed::run(args, target, out);
+        return packed::run(args, target, proof.as_ref(), out);
     }
     let recipe = recipe(&args.to)?;
     let checkpoint = Checkpoint::open(&args.source.model)?;
@@ -209,10 +209,7 @@ pub(crate) fn execute(
     let modelfile = if wanted { Some(write_modelfile(job, &outcome.files)?) } else { None };
     let modelfile = modelfile.map(|path| path.display().to_string());
     tell(&outline, &outcome, &[("modelfile", modelfile)], account.as_ref(), report.as_ref(), out)?;
-    let Some(report) = report.filter(|report| report.verdict != Verdict::Pass) else { return Ok(Status::Done) };
-    verify::complain(&report, out);
-    out.complain(&format!("{}: not written, since it did not pass", output.display()), None);
-    Ok(verify::status(&report))
+    Ok(report.map_or(Status::Done, |report| verify::release_status(&report, &output, out)))
 }
 
 /// Whether a tensor is one that gets quantized and neither embedding nor output, which no method looks at.

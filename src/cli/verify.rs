@@ -3,7 +3,7 @@
 mod table;
 
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -261,6 +261,15 @@ pub(crate) fn warn(report: &Report, out: &Out) {
 /// Why it is no pass.
 pub(crate) fn complain(report: &Report, out: &Out) {
     report.reasons.iter().for_each(|reason| out.complain(reason, None));
+}
+
+/// Says why what was to stand at `output` does not, if it did not pass.
+pub(crate) fn release_status(report: &Report, output: &Path, out: &Out) -> Status {
+    if report.verdict != Verdict::Pass {
+        complain(report, out);
+        out.complain(&format!("{}: not written, since it did not pass", output.display()), None);
+    }
+    status(report)
 }
 
 pub(crate) fn text(report: &Report) -> String {

@@ -37,14 +37,16 @@ pub fn restore_folder(
 ) -> Result<Outcome> {
     let files = plan.files().into_iter().map(|(name, content)| (name.to_owned(), content)).collect();
     let folder = Folder { source: run.source, output, force, files };
-    write_folder(&folder, |partial| Ok(plan.layout(partial, shard_max)?), |sink| quantize(run, sink))
+    write_folder(&folder, |partial| Ok(plan.layout(partial, shard_max)?), |sink| quantize(run, sink), |_| Ok(true))
 }
 
-/// Writes the files of `folder`, and its weights with `write` where `layout` says.
+/// Writes the files of `folder`, and its weights with `write` where `layout` says. The whole folder, under its temporary
+/// name, is shown to `earns_name`; if it does not, it is removed, and no file is in the outcome.
 pub(super) fn write_folder<E: From<Error>>(
     folder: &Folder<'_>,
     layout: impl FnOnce(&Path) -> Result<Layout>,
     write: impl FnOnce(Box<dyn Sink>) -> Result<Outcome, E>,
+    earns_name: impl FnOnce(&Path) -> Result<bool, E>,
 ) -> Result<Outcome, E> {
     let output = folder.output;
     check_place(folder)?;
@@ -64,6 +66,9 @@ pub(super) fn write_folder<E: From<Error>>(
         small += content.len() as u64;
     }
     let outcome = write(layout.create().map_err(Error::from)?)?;
+    if !earns_name(&partial.path)? {
+        return Ok(Outcome { files: vec![], ..outcome });
+    }
     partial.rename(output)?;
     files.extend(outcome.files.iter().filter_map(|file| Some(output.join(file.file_name()?))));
     Ok(Outcome { files, bytes: outcome.bytes + small, ..outcome })

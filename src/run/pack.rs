@@ -53,6 +53,7 @@ pub fn pack_folder<E: From<Error>>(
     force: bool,
     beside: &[(String, Vec<u8>)],
     first: impl FnOnce(&dyn Sink) -> Result<BTreeSet<usize>, E>,
+    earns_name: impl FnOnce(&Path) -> Result<bool, E>,
 ) -> Result<Outcome, E> {
     let plan = pack.plan;
     let config = format!("{:#}\n", serde_json::Value::Object(plan.config.clone()));
@@ -74,6 +75,7 @@ pub fn pack_folder<E: From<Error>>(
             pack_into(pack, sink.as_ref(), &written)?;
             Ok(Outcome::new(sink.finish().map_err(Error::from)?, start, &peak))
         },
+        earns_name,
     )
 }
 

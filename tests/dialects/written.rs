@@ -20,7 +20,7 @@ use super::support::installed::root;
 pub(crate) fn write(model: &Path, target: Target, output: &Path, threads: usize) -> Result<Outcome> {
     let plan = Quantization::new(Checkpoint::open(model).expect("a checkpoint"), target).expect("a plan");
     let pack = Pack { plan: &plan, threads, isa: Isa::detected(), cancel: &AtomicBool::new(false), progress: &|_| {} };
-    pack_folder(&pack, output, None, false, &[], |_| Ok(BTreeSet::new()))
+    pack_folder(&pack, output, None, false, &[], |_| Ok(BTreeSet::new()), |_| Ok(true))
 }
 
 fn tiny() -> std::path::PathBuf {
