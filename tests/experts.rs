@@ -6,7 +6,7 @@ use planish::dialect::Tensors;
 use planish::model::{Model, Role};
 use planish::run::Squares;
 use planish::run::executor::{Executor, Settings};
-use support::installed::root;
+use support::installed::{root, shared};
 
 const TOKENS: usize = 8;
 
@@ -69,4 +69,30 @@ fn sums_do_not_depend_on_how_sequences_are_grouped() {
     for (name, entry) in whole {
         assert_eq!(entry.exact_sums().expect("exact"), sums[&name], "{name}");
     }
+}
+
+#[test]
+fn calibrate_tells_how_many_tokens_reached_each_stack() {
+    let Some(model) = shared("golden/tiny_qwen3moe") else { return };
+    let dir = tempfile::tempdir().expect("a folder");
+    let calibrate = |output: &str, more: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_planish"));
+        command.arg("calibrate").arg(&model).arg("--text").arg(root().join("fixtures/tiny-llama/heldout.txt"));
+        command.args(["--ctx", "32", "--chunks", "3", "-o"]).arg(dir.path().join(output)).args(more);
+        let out = command.output().expect("the command starts");
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        String::from_utf8(out.stdout).expect("UTF-8")
+    };
+    let told: serde_json::Value = serde_json::from_str(&calibrate("own.gguf", &["--json"])).expect("JSON");
+    let stacks = told["experts"].as_array().expect("stacks");
+    assert!(!stacks.is_empty() && stacks.len().is_multiple_of(3), "{stacks:?}");
+    for stack in stacks {
+        let (least, most) = (stack["tokens"]["least"].as_u64(), stack["tokens"]["most"].as_u64());
+        assert!(least < most && most <= Some(96), "{stack}");
+        assert_eq!(stack["unseen"].as_u64() > Some(0), least == Some(0), "{stack}");
+    }
+    let text = calibrate("all.gguf", &["--every-expert"]);
+    let line = text.lines().find(|line| line.starts_with("blk.0.ffn_up_exps")).expect("a line");
+    let numbers: Vec<&str> = line.split_whitespace().skip(2).collect();
+    assert_eq!(numbers, ["96", "96", "0"], "{text}");
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use planish::checkpoint::Checkpoint;
-use planish::imatrix::{self, Imatrix};
+use planish::imatrix::{self, Imatrix, Summary};
 use planish::model::{Op, Role};
 use planish::run::executor::Settings;
 use planish::run::{self, Calibration, Chunks, PeakAnon, Subject};
@@ -242,7 +242,7 @@ fn tell(args: &Args, imatrix: &Imatrix, made: Option<&Made>, out: &Out) -> anyho
                 rows.push(("memory", format!("{} beside the page cache", show::bytes(made.peak_anon_bytes))));
             }
             rows.push(("written", args.output.display().to_string()));
-            show::facts(&rows)
+            show::facts(&rows) + &experts(imatrix)
         },
         || {
             json!({
@@ -251,6 +251,12 @@ fn tell(args: &Args, imatrix: &Imatrix, made: Option<&Made>, out: &Out) -> anyho
                 "chunk_size": imatrix.chunk_size,
                 "datasets": imatrix.datasets,
                 "experts_without_tokens": unseen,
+                "experts": stacks(imatrix).map(|(name, stack)| json!({
+                    "name": name,
+                    "experts": stack.matrices,
+                    "unseen": stack.unseen,
+                    "tokens": {"least": stack.tokens.0, "most": stack.tokens.1},
+                })).collect::<Vec<_>>(),
                 "without": made.map(|made| &made.without),
                 "tokens": made.map(|made| made.tokens),
                 "seconds": made.map(|made| made.elapsed.as_secs_f64()),
@@ -259,4 +265,25 @@ fn tell(args: &Args, imatrix: &Imatrix, made: Option<&Made>, out: &Out) -> anyho
             })
         },
     )
+}
+
+/// What is known of each stack of experts.
+fn stacks(imatrix: &Imatrix) -> impl Iterator<Item = (&String, Summary)> {
+    let found = imatrix.entries.iter().map(|(name, entry)| (name, Summary::new(entry, 0)));
+    found.filter(|(_, found)| found.matrices > 1)
+}
+
+/// How many tokens reached the experts of each stack, if there are any.
+fn experts(imatrix: &Imatrix) -> String {
+    let rows: Vec<Vec<String>> = stacks(imatrix)
+        .map(|(name, stack)| {
+            let (least, most) = stack.tokens;
+            let numbers = [stack.matrices.to_string(), least.to_string(), most.to_string(), stack.unseen.to_string()];
+            std::iter::once(name.clone()).chain(numbers).collect()
+        })
+        .collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    format!("\n{}", show::table(&["stack", ">experts", ">least tokens", ">most", ">unseen"], &rows))
 }

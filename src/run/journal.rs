@@ -5,6 +5,7 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 
 use super::calibrate::{Calibration, Error, calibrate};
+use super::fingerprint::{add_ids, add_source, hex};
 use crate::imatrix::{self, Imatrix};
 
 /// [`calibrate`], `every` chunks at a time. After each part the sums so far are written to `journal`, and where that file
@@ -43,15 +44,7 @@ pub fn calibrate_in_parts(
 fn mark(job: &Calibration<'_>) -> String {
     let mut hasher = Sha256::new();
     hasher.update([u8::from(job.head), u8::from(job.every_expert)]);
-    hasher.update((job.tokens as u64).to_le_bytes());
-    job.ids.iter().for_each(|id| hasher.update(id.to_le_bytes()));
-    for info in job.source.infos() {
-        hasher.update(format!("{}{:?}{}\n", info.name, info.shape, info.storage.name()));
-    }
-    for file in job.source.files() {
-        let about = std::fs::metadata(file).ok();
-        let changed = about.as_ref().and_then(|about| about.modified().ok());
-        hasher.update(format!("{}{:?}{changed:?}\n", file.display(), about.map(|about| about.len())));
-    }
-    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    add_ids(&mut hasher, job.ids, job.tokens);
+    add_source(&mut hasher, job.source);
+    hex(hasher)
 }

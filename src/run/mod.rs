@@ -3,6 +3,7 @@
 mod calibrate;
 mod error;
 pub mod executor;
+mod fingerprint;
 mod folder;
 mod gather;
 mod into_folder;
@@ -20,12 +21,13 @@ mod subject;
 
 pub use calibrate::{Calibration, Chunks, Error as CalibrateError, calibrate};
 pub use error::{Error, Result};
+pub use fingerprint::Fingerprint;
 pub use folder::restore_folder;
 pub use gather::{Scratch, Weight};
 pub use into_folder::IntoFolder;
 pub use into_gguf::IntoGguf;
 pub use journal::calibrate_in_parts;
-pub use layer_journal::{Error as JournalError, Fingerprint, Journal};
+pub use layer_journal::{Error as JournalError, Journal};
 pub use layerwise::{Destination, Layerwise, Log, Scaled, Solved};
 pub use memory::PeakAnon;
 pub use pack::{Pack, pack_folder};
