@@ -92,12 +92,7 @@ fn for_group<'a>(
     query: impl Fn(usize) -> (usize, &'a [f32], Out<'a>),
     precision: Precision,
 ) {
-    #[cfg(target_arch = "x86_64")]
-    if let (Precision::Bf16, Some(micro)) = (precision, super::gemm::DotBf16::new(isa)) {
-        return group(micro, isa, shape, tokens, keys, values, query);
-    }
-    let _ = precision;
-    with_micro!(isa, micro => group(micro, isa, shape, tokens, keys, values, query));
+    with_micro!(isa, precision, micro => group(micro, isa, shape, tokens, keys, values, query));
 }
 
 #[allow(unsafe_code)]

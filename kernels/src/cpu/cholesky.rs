@@ -1,5 +1,6 @@
 //! GPTQ's factor of a Gram matrix.
 
+use super::Precision;
 use super::each_isa;
 use super::gemm::{Data, Operand, Out, product, with_micro};
 use crate::Isa;
@@ -98,7 +99,7 @@ fn cholesky(isa: Isa, a: &mut [f32], n: usize, inverses: &mut [f32]) -> Result<(
         solved.resize(panel.len(), 0.0);
         let b = Operand { data: Data::F32(inverse), stride: BLOCK, k: size };
         let rows = n - end;
-        with_micro!(isa, micro => {
+        with_micro!(isa, Precision::F32, micro => {
             let out = Out::new(&mut solved, size);
             product(micro, &[Operand::rows(&panel, size)], rows, b, size, None, out, false, false);
         });
@@ -106,7 +107,7 @@ fn cholesky(isa: Isa, a: &mut [f32], n: usize, inverses: &mut [f32]) -> Result<(
             row[start..end].copy_from_slice(solved);
         }
         panel.iter_mut().zip(&solved).for_each(|(negated, solved)| *negated = -solved);
-        with_micro!(isa, micro => {
+        with_micro!(isa, Precision::F32, micro => {
             let out = Out::new(a, n).at(end, end);
             let (a, b) = (Operand::rows(&panel, size), Operand::rows(&solved, size));
             product(micro, &[a], rows, b, rows, None, out, true, true);
@@ -124,7 +125,7 @@ fn invert(isa: Isa, l: &mut [f32], n: usize, inverses: &[f32]) {
         let rows = &mut rows[..size * n];
         if start > 0 {
             sums.resize(size * start, 0.0);
-            with_micro!(isa, micro => {
+            with_micro!(isa, Precision::F32, micro => {
                 let out = Out::new(&mut sums, start);
                 let columns: Vec<usize> = (0..start).step_by(COLUMNS).collect();
                 columns.into_par_iter().for_each(|first| {

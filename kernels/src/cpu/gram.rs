@@ -17,13 +17,7 @@ pub fn gram(isa: Isa, x: &[f32], tokens: usize, n: usize, h: &mut [f32], precisi
     assert_eq!((x.len(), h.len()), (tokens * n, n * n), "gram: x and h of {tokens} x {n}");
     for x in x.chunks(BLOCK * n.max(1)) {
         let columns = Operand { data: Data::Columns(x), stride: n, k: x.len() / n.max(1) };
-        #[cfg(target_arch = "x86_64")]
-        if let (Precision::Bf16, Some(micro)) = (precision, super::gemm::DotBf16::new(isa)) {
-            product(micro, &[columns], n, columns, n, None, Out::new(h, n), true, true);
-            continue;
-        }
-        let _ = precision;
-        with_micro!(isa, micro => product(micro, &[columns], n, columns, n, None, Out::new(h, n), true, true));
+        with_micro!(isa, precision, micro => product(micro, &[columns], n, columns, n, None, Out::new(h, n), true, true));
     }
 }
 

@@ -86,16 +86,11 @@ pub fn matmul(
         Weight::Bf16(bytes) => Operand::bf16(bytes, k),
     };
     #[cfg(target_arch = "x86_64")]
-    match (weight, precision, super::gemm::DotBf16::new(isa)) {
-        (_, Precision::Bf16, Some(micro)) => {
-            let out = Out::new(out, n);
-            return product(micro, &[Operand::rows(x, k)], m, b, n, bias, out, false, false);
-        }
-        (Weight::Bf16(_), Precision::Bf16Split, Some(micro)) => return split(isa, micro, x, m, k, b, n, bias, out),
-        _ => {}
+    if let (Weight::Bf16(_), Precision::Bf16Split, Some(micro)) = (weight, precision, super::gemm::DotBf16::new(isa)) {
+        return split(isa, micro, x, m, k, b, n, bias, out);
     }
     let out = Out::new(out, n);
-    with_micro!(isa, micro => product(micro, &[Operand::rows(x, k)], m, b, n, bias, out, false, false));
+    with_micro!(isa, precision, micro => product(micro, &[Operand::rows(x, k)], m, b, n, bias, out, false, false));
 }
 
 /// The product by a micro-kernel of bf16 pairs, with what rounding `x` has lost as a second term.

@@ -1,5 +1,6 @@
 //! What error-compensated rounding takes off the columns to come.
 
+use super::Precision;
 use super::gemm::{Data, Operand, Out, product, with_micro};
 use crate::Isa;
 
@@ -39,7 +40,7 @@ pub fn subtract_product(
     }
     let negated: Vec<f32> = a.data.chunks(a.stride).take(m).flat_map(|row| &row[..k]).map(|v| -v).collect();
     let b = Operand { data: Data::Columns(b.data), stride: b.stride, k };
-    with_micro!(isa, micro => {
+    with_micro!(isa, Precision::F32, micro => {
         product(micro, &[Operand::rows(&negated, k)], m, b, n, None, Out::new(c, stride), true, false);
     });
 }

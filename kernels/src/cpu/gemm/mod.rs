@@ -115,13 +115,15 @@ impl<'a> Operand<'a> {
     }
 }
 
-/// Calls `$body` with `$micro` bound to the f32 micro-kernel of `$isa`, or of the best one below it that can run here.
+/// Calls `$body` with `$micro` bound to the micro-kernel of `$isa` for `$precision`, or to the best f32 one that can run here.
 macro_rules! with_micro {
-    ($isa:expr, $micro:ident => $body:expr) => {{
+    ($isa:expr, $precision:expr, $micro:ident => $body:expr) => {{
         #[cfg(target_arch = "x86_64")]
         {
-            use $crate::cpu::gemm::{Avx2, Avx512, Scalar};
-            if let Some($micro) = Avx512::new($isa) {
+            use $crate::cpu::gemm::{Avx2, Avx512, DotBf16, Scalar};
+            if let ($crate::cpu::Precision::Bf16, Some($micro)) = ($precision, DotBf16::new($isa)) {
+                $body
+            } else if let Some($micro) = Avx512::new($isa) {
                 $body
             } else if let Some($micro) = Avx2::new($isa) {
                 $body
@@ -132,7 +134,7 @@ macro_rules! with_micro {
         }
         #[cfg(not(target_arch = "x86_64"))]
         {
-            let _ = $isa;
+            let _ = ($isa, $precision);
             let $micro = $crate::cpu::gemm::Scalar;
             $body
         }
