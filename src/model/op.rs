@@ -28,6 +28,8 @@ pub enum Mask {
     Causal,
     /// The last so many tokens of its sequence, itself included: position `p` sees `p - n + 1 ..= p`.
     Window(usize),
+    /// All of its sequence.
+    All,
 }
 
 /// Which mean a norm takes.

@@ -1,4 +1,4 @@
-//! Causal attention over whole sequences, a strip of queries at a time.
+//! Attention over whole sequences, a strip of queries at a time.
 
 use super::combine::capped;
 use super::exp::exp;
@@ -23,7 +23,9 @@ pub struct Attention<'a> {
     pub value_dim: usize,
     /// What scores are multiplied by before the softmax, more than 0.
     pub scale: f32,
-    /// How many tokens back a query sees, itself included; all of them without.
+    /// Whether a query sees itself and the tokens before it, rather than all keys of its sequence.
+    pub causal: bool,
+    /// How many tokens back a causal query sees, itself included; all of them without.
     pub window: Option<usize>,
     /// What scores are kept softly below, after the scale.
     pub cap: Option<f32>,
@@ -31,20 +33,41 @@ pub struct Attention<'a> {
     pub slopes: Option<&'a [f32]>,
     /// One more score for each query head, which has no value.
     pub sinks: Option<&'a [f32]>,
+    /// Added to scores by how far the key `u` is from the query `t`, `[heads, queries + keys - 1]`: the element
+    /// `u + queries - 1 - t` of the head.
+    pub bias: Option<&'a [f32]>,
 }
 
-/// `out[rows, heads * value_dim] = softmax(q k^T * scale) v`, each token over itself and those before it.
+/// How rows divide into sequences.
+#[derive(Clone, Copy, Debug)]
+pub struct Sequences<'a> {
+    /// Queries of each.
+    pub queries: usize,
+    /// Keys and values of each; as many as queries if they are causal.
+    pub keys: usize,
+    /// How many of its keys each sequence really has, at least one; what follows is not seen. All of them without.
+    pub lengths: Option<&'a [usize]>,
+}
+
+impl Sequences<'_> {
+    /// Of so many tokens that attend to each other.
+    pub fn of(tokens: usize) -> Sequences<'static> {
+        Sequences { queries: tokens, keys: tokens, lengths: None }
+    }
+}
+
+/// `out[rows, heads * value_dim] = softmax(q k^T * scale) v`, each query over the keys that it sees.
 ///
-/// `q` is `[rows, heads * head_dim]`, `k` `[rows, kv_heads * head_dim]`, `v` `[rows, kv_heads * value_dim]`; rows are whole
-/// sequences of `tokens`.
-/// Memory beside the result: a sequence's keys and values of one head and scores of `[48, tokens]`, for each thread.
+/// `q` is `[rows, heads * head_dim]`, `k` `[key rows, kv_heads * head_dim]`, `v` `[key rows, kv_heads * value_dim]`; rows
+/// are whole sequences.
+/// Memory beside the result: a sequence's keys and values of one head and scores of `[48, keys]`, for each thread.
 ///
 /// [`Precision::Bf16`] rounds what is multiplied; the other two multiply in f32.
 #[allow(clippy::too_many_arguments)]
 pub fn attend(
     isa: Isa,
     shape: &Attention<'_>,
-    tokens: usize,
+    sequences: Sequences<'_>,
     q: &[f32],
     k: &[f32],
     v: &[f32],
@@ -58,21 +81,35 @@ pub fn attend(
     let (wide, narrow) = (heads * head_dim, kv_heads * head_dim);
     let (out_wide, value_narrow) = (heads * value_dim, kv_heads * value_dim);
     assert!(kv_heads > 0 && heads.is_multiple_of(kv_heads), "attend: {heads} heads over {kv_heads}");
+    let Sequences { queries, keys, lengths } = sequences;
     let rows = q.len() / wide;
-    assert!(tokens > 0 && rows.is_multiple_of(tokens), "attend: {rows} rows in sequences of {tokens}");
+    assert!(queries > 0 && rows.is_multiple_of(queries), "attend: {rows} rows in sequences of {queries}");
+    let count = rows / queries;
     assert_eq!(
         (q.len(), k.len(), v.len(), out.len()),
-        (rows * wide, rows * narrow, rows * value_narrow, rows * out_wide),
-        "attend: q, k, v and out of {rows} rows"
+        (rows * wide, count * keys * narrow, count * keys * value_narrow, rows * out_wide),
+        "attend: q, k, v and out of {count} sequences"
     );
+    assert!(keys > 0 && (keys == queries || !shape.causal), "attend: {keys} keys for {queries} queries");
+    assert!(
+        shape.causal || (shape.window.is_none() && shape.slopes.is_none()),
+        "attend: only causal queries look back"
+    );
+    assert!(lengths.is_none_or(|l| l.len() == count && l.iter().all(|l| (1..=keys).contains(l))), "attend: lengths");
     for of_heads in [shape.slopes, shape.sinks].into_iter().flatten() {
         assert_eq!(of_heads.len(), heads, "attend: one a head");
     }
+    assert!(
+        shape.bias.is_none_or(|bias| bias.len() == heads * (queries + keys - 1)),
+        "attend: one a distance and head"
+    );
     let out = Out::new(out, out_wide);
-    (0..rows / tokens * kv_heads).into_par_iter().for_each(|task| {
-        let (first, kv_head) = (task / kv_heads * tokens, task % kv_heads);
-        let keys = &k[first * narrow + kv_head * head_dim..];
-        let values = &v[first * value_narrow + kv_head * value_dim..];
+    (0..count * kv_heads).into_par_iter().for_each(|task| {
+        let (sequence, kv_head) = (task / kv_heads, task % kv_heads);
+        let (first, first_key) = (sequence * queries, sequence * keys);
+        let tokens = Tokens { queries, keys, seen: lengths.map_or(keys, |lengths| lengths[sequence]) };
+        let keys = &k[first_key * narrow + kv_head * head_dim..];
+        let values = &v[first_key * value_narrow + kv_head * value_dim..];
         let group = heads / kv_heads;
         let of_head = |head: usize| {
             let head = kv_head * group + head;
@@ -82,11 +119,20 @@ pub fn attend(
     });
 }
 
+/// Of one sequence.
+#[derive(Clone, Copy)]
+struct Tokens {
+    queries: usize,
+    keys: usize,
+    /// Keys that are there.
+    seen: usize,
+}
+
 /// One key-value head of one sequence and the query heads that read it.
 fn for_group<'a>(
     isa: Isa,
     shape: &Attention<'_>,
-    tokens: usize,
+    tokens: Tokens,
     keys: &[f32],
     values: &[f32],
     query: impl Fn(usize) -> (usize, &'a [f32], Out<'a>),
@@ -100,7 +146,7 @@ fn group<'a, M: Micro>(
     micro: M,
     isa: Isa,
     shape: &Attention<'_>,
-    tokens: usize,
+    Tokens { queries: asked, keys: tokens, seen }: Tokens,
     keys: &[f32],
     values: &[f32],
     query: impl Fn(usize) -> (usize, &'a [f32], Out<'a>),
@@ -140,9 +186,9 @@ fn group<'a, M: Micro>(
         for head in 0..heads / kv_heads {
             let (head, queries, out) = query(head);
             let queries = Operand { data: Data::F32(queries), stride: wide, k: head_dim };
-            for first in (0..tokens).step_by(STRIP) {
-                let rows = STRIP.min(tokens - first);
-                let end = first + rows;
+            for first in (0..asked).step_by(STRIP) {
+                let rows = STRIP.min(asked - first);
+                let end = if shape.causal { seen.min(first + rows) } else { seen };
                 // The first block of tokens that any query of the strip sees.
                 let oldest = shape.window.map_or(0, |window| (first + 1).saturating_sub(window));
                 let start = oldest / block * block;
@@ -161,11 +207,14 @@ fn group<'a, M: Micro>(
                 }
                 let mut weights = [0f32; STRIP];
                 for (i, (row, weight)) in scores.chunks_exact_mut(width).zip(&mut weights).enumerate() {
-                    let last = first + i + 1 - start;
+                    let query = first + i;
+                    let last = if shape.causal { end.min(query + 1) } else { end } - start;
                     let oldest = shape.window.map_or(0, |window| (start + last).saturating_sub(window + start));
                     row[..oldest].fill(0.0);
                     row[last..].fill(0.0);
-                    *weight = shape.weigh(isa, head, &mut row[oldest..last]);
+                    let distances = asked + tokens - 1;
+                    let bias = shape.bias.map(|bias| &bias[head * distances..][start + oldest + asked - 1 - query..]);
+                    *weight = shape.weigh(isa, head, bias, &mut row[oldest..last]);
                 }
 
                 let scores = Operand { data: Data::F32(scores), stride: width, k: width };
@@ -213,12 +262,15 @@ fn pack_strip<M: Micro>(
 impl Attention<'_> {
     /// Makes what the softmax weighs values by, but for a factor, of the scores of one query, oldest key first; returns
     /// the factor.
-    fn weigh(&self, isa: Isa, head: usize, row: &mut [f32]) -> f32 {
+    fn weigh(&self, isa: Isa, head: usize, bias: Option<&[f32]>, row: &mut [f32]) -> f32 {
         let sink = self.sinks.map_or(f32::NEG_INFINITY, |sinks| sinks[head]);
-        if self.cap.is_none() && self.slopes.is_none() && self.sinks.is_none() {
+        if self.cap.is_none() && self.slopes.is_none() && self.sinks.is_none() && bias.is_none() {
             return soften(isa, row, self.scale, sink);
         }
         adjust(isa, row, self.scale, self.cap, self.slopes.map_or(0.0, |slopes| slopes[head]));
+        if let Some(bias) = bias {
+            row.iter_mut().zip(bias).for_each(|(score, bias)| *score += bias);
+        }
         soften(isa, row, 1.0, sink)
     }
 }
@@ -271,11 +323,13 @@ mod tests {
     use crate::cpu::testing::{isas, numbers, threads};
     use proptest::prelude::*;
 
-    fn naive(shape: &Attention<'_>, tokens: usize, q: &[f32], k: &[f32], v: &[f32]) -> Vec<f64> {
+    fn naive(shape: &Attention<'_>, sequences: Sequences<'_>, q: &[f32], k: &[f32], v: &[f32]) -> Vec<f64> {
         let Attention { heads, kv_heads, head_dim, value_dim, .. } = *shape;
+        let Sequences { queries, keys, lengths } = sequences;
         let mut out = vec![0f64; q.len() / head_dim * value_dim];
         for row in 0..q.len() / (heads * head_dim) {
-            let (first, t) = (row / tokens * tokens, row % tokens);
+            let (first, t) = (row / queries * keys, row % queries);
+            let seen = lengths.map_or(keys, |lengths| lengths[row / queries]);
             for h in 0..heads {
                 let kv = |u: usize| (first + u) * kv_heads + h / (heads / kv_heads);
                 let at = (row * heads + h) * head_dim;
@@ -285,9 +339,12 @@ mod tests {
                         (0..head_dim).map(|d| f64::from(q[at + d]) * f64::from(k[kv(u) * head_dim + d])).sum();
                     let score = dot * f64::from(shape.scale);
                     let score = shape.cap.map_or(score, |cap| f64::from(cap) * (score / f64::from(cap)).tanh());
-                    (score - shape.slopes.map_or(0.0, |slopes| f64::from(slopes[h])) * (t - u) as f64).exp()
+                    let distance = h * (queries + keys - 1) + u + queries - 1 - t;
+                    let score = score + shape.bias.map_or(0.0, |bias| f64::from(bias[distance]));
+                    (score - shape.slopes.map_or(0.0, |slopes| f64::from(slopes[h]) * (t - u) as f64)).exp()
                 };
-                let scores: Vec<f64> = (oldest..=t).map(score).collect();
+                let end = if shape.causal { seen.min(t + 1) } else { seen };
+                let scores: Vec<f64> = (oldest..end).map(score).collect();
                 let sink = shape.sinks.map_or(0.0, |sinks| f64::from(sinks[h]).exp());
                 let sum: f64 = scores.iter().sum::<f64>() + sink;
                 for d in 0..value_dim {
@@ -305,25 +362,32 @@ mod tests {
         fn attention_agrees(
             batch in 1usize..3, tokens in 1usize..300, kv_heads in 1usize..3, group in 1usize..3, head_dim in 1usize..24,
             value_dim in 1usize..24, cap in proptest::option::of(0.5f32..4.0), sloped: bool, sunk: bool,
-            window in proptest::option::of(1usize..400), seed: u64,
+            window in proptest::option::of(1usize..400), seed: u64, biased: bool,
+            across in proptest::option::of(1usize..200), padded: bool,
         ) {
             let heads = kv_heads * group;
+            let (causal, keys) = (across.is_none(), across.unwrap_or(tokens));
+            let window = window.filter(|_| causal);
+            let sloped = sloped && causal;
+            let lengths: Vec<usize> = (0..batch).map(|i| 1 + (seed as usize % 977 + i * 7) % keys).collect();
+            let sequences = Sequences { queries: tokens, keys, lengths: (padded && !causal).then_some(&lengths) };
+            let bias = numbers(heads * (tokens + keys - 1), seed ^ 11);
             let (slopes, sinks) = (numbers(heads, seed ^ 7), numbers(heads, seed ^ 9));
             let slopes: Vec<f32> = slopes.iter().map(|x| x.abs() * 0.1).collect();
             let shape = Attention {
-                heads, kv_heads, head_dim, value_dim, scale: 0.4, window, cap,
-                slopes: sloped.then_some(&slopes), sinks: sunk.then_some(&sinks),
+                heads, kv_heads, head_dim, value_dim, scale: 0.4, causal, window, cap,
+                slopes: sloped.then_some(&slopes), sinks: sunk.then_some(&sinks), bias: biased.then_some(&bias),
             };
             let q = numbers(batch * tokens * heads * head_dim, seed);
-            let k = numbers(batch * tokens * kv_heads * head_dim, seed ^ 1 << 20);
-            let v = numbers(batch * tokens * kv_heads * value_dim, seed ^ 1 << 30);
+            let k = numbers(batch * keys * kv_heads * head_dim, seed ^ 1 << 20);
+            let v = numbers(batch * keys * kv_heads * value_dim, seed ^ 1 << 30);
             let run = |isa, precision| {
                 let mut out = vec![f32::NAN; batch * tokens * heads * value_dim];
-                attend(isa, &shape, tokens, &q, &k, &v, &mut out, precision);
+                attend(isa, &shape, sequences, &q, &k, &v, &mut out, precision);
                 out
             };
             let first = threads(1, || run(Isa::Scalar, Precision::F32));
-            let want = naive(&shape, tokens, &q, &k, &v);
+            let want = naive(&shape, sequences, &q, &k, &v);
             for (got, want) in first.iter().zip(&want) {
                 prop_assert!((f64::from(*got) - want).abs() < 2e-5, "{got} {want}");
             }
@@ -338,7 +402,7 @@ mod tests {
                 };
                 let (q, k, v) = (rounded(&q), rounded(&k), rounded(&v));
                 let bound = f64::from(v.iter().fold(0f32, |most, v| most.max(v.abs()))) / 512.0 + 2e-5;
-                for (got, want) in coarse.iter().zip(naive(&shape, tokens, &q, &k, &v)) {
+                for (got, want) in coarse.iter().zip(naive(&shape, sequences, &q, &k, &v)) {
                     prop_assert!((f64::from(*got) - want).abs() < bound, "{got} {want} {bound}");
                 }
             } else {

@@ -26,7 +26,7 @@ mod subtract;
 mod testing;
 
 pub use act::{Activation, activate};
-pub use attend::{Attention, attend};
+pub use attend::{Attention, Sequences, attend};
 pub use cholesky::{NotPositive, factor, mirror};
 pub use combine::{add, affine, clamp, multiply, multiply_columns, multiply_rows, softcap};
 pub use embed::embed;

@@ -78,23 +78,24 @@ fn values(
             Op::Attend { q, k, v, heads, mask, scale, scores: how } => {
                 let sinks = how.sinks.as_ref().map(load);
                 let head = |p: usize, h: usize| -> Vec<f64> {
-                    let first = match mask {
-                        Mask::Causal => 0,
-                        Mask::Window(n) => (p + 1).saturating_sub(*n),
+                    let (first, end) = match mask {
+                        Mask::Causal => (0, p + 1),
+                        Mask::Window(n) => ((p + 1).saturating_sub(*n), p + 1),
+                        Mask::All => (0, ids.len()),
                     };
                     let shared = h / (heads.q / heads.kv);
                     let query = &at(q)[p][h * heads.dim..][..heads.dim];
                     let score = |t: usize| {
                         let score = dot(query, &at(k)[t][shared * heads.dim..][..heads.dim]) * f64::from(*scale);
                         let score = how.cap.map_or(score, |cap| f64::from(cap) * (score / f64::from(cap)).tanh());
-                        score - how.slopes.as_ref().map_or(0.0, |slopes| f64::from(slopes[h])) * (p - t) as f64
+                        score - how.slopes.as_ref().map_or(0.0, |slopes| f64::from(slopes[h]) * (p - t) as f64)
                     };
-                    let scores: Vec<f64> = (first..=p).map(score).collect();
+                    let scores: Vec<f64> = (first..end).map(score).collect();
                     let top = scores.iter().copied().fold(f64::MIN, f64::max);
                     let sum: f64 = scores.iter().map(|s| (s - top).exp()).sum();
                     let sum = sum + sinks.as_ref().map_or(0.0, |sinks| (sinks[h] - top).exp());
                     let mut out = vec![0.0; heads.v_dim];
-                    for (t, s) in (first..=p).zip(&scores) {
+                    for (t, s) in (first..end).zip(&scores) {
                         for (o, v) in out.iter_mut().zip(&at(v)[t][shared * heads.v_dim..]) {
                             *o += (s - top).exp() / sum * v;
                         }

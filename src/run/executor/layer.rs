@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use planish_kernels::cpu::{self, Attention, Rotation, Turns};
+use planish_kernels::cpu::{self, Attention, Rotation, Sequences, Turns};
 use rayon::prelude::*;
 
 use super::buffers::Buffers;
@@ -238,9 +238,10 @@ pub(super) fn step(
         (Op::Join { a, b, heads, shared }, _) => join(values, *a, *b, *heads, *shared, rows),
         (Op::Attend { q, k, v, heads, mask, scale, scores }, Loaded::Vector(sinks)) => {
             let mut out = values.buffers.take(rows * heads.q * heads.v_dim);
-            let window = match mask {
-                Mask::Causal => None,
-                Mask::Window(tokens) => Some(*tokens),
+            let (causal, window) = match mask {
+                Mask::Causal => (true, None),
+                Mask::Window(tokens) => (true, Some(*tokens)),
+                Mask::All => (false, None),
             };
             let shape = Attention {
                 heads: heads.q,
@@ -248,13 +249,15 @@ pub(super) fn step(
                 head_dim: heads.dim,
                 value_dim: heads.v_dim,
                 scale: *scale,
+                causal,
                 window,
                 cap: scores.cap,
                 slopes: scores.slopes.as_deref(),
                 sinks: sinks.as_deref(),
+                bias: None,
             };
             let (q, k, v) = (values.get(*q), values.get(*k), values.get(*v));
-            cpu::attend(isa, &shape, group.tokens, q, k, v, &mut out, settings.attention);
+            cpu::attend(isa, &shape, Sequences::of(group.tokens), q, k, v, &mut out, settings.attention);
             out
         }
         (Op::Add(a, b), _) => {
