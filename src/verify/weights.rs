@@ -133,18 +133,20 @@ impl Squares {
     }
 }
 
-/// How far the candidate's rows are from the reference's.
+/// How far the candidate's rows are from the reference's. A vector is compared whole: it may be one row in one and a
+/// column in the other.
 fn relative(isa: Isa, weights: [&Weight<'_>; 2], names: [&str; 2], rows: std::ops::Range<usize>) -> Result<Squares> {
     let cols = weights[0].cols.max(1);
+    let vector = weights[0].cols != weights[1].cols;
     let step = weights.iter().map(|weight| weight.step).max().unwrap_or(1);
     let band = (BAND / cols).max(1).next_multiple_of(step);
-    let starts: Vec<usize> = (rows.start..rows.end).step_by(band).collect();
+    let starts: Vec<usize> = if vector { vec![0] } else { (rows.start..rows.end).step_by(band).collect() };
     let bands = starts.into_par_iter().map_init(
         || (Scratch::default(), vec![], vec![]),
         |(scratch, a, b), start| -> Result<Squares> {
-            let part = start..rows.end.min(start + band);
             for (i, out) in [&mut *a, &mut *b].into_iter().enumerate() {
-                let which = [Which::Reference, Which::Candidate][i];
+                let (which, cols) = ([Which::Reference, Which::Candidate][i], weights[i].cols.max(1));
+                let part = if vector { 0..weights[i].rows } else { start..rows.end.min(start + band) };
                 out.resize(part.len() * cols, 0.0);
                 read(isa, weights[i], part.clone(), scratch, out).map_err(|source| Error::Weights { which, source })?;
                 if let Some(at) = first_non_finite(isa, out) {

@@ -8,6 +8,8 @@ mod importance;
 #[path = "../support/installed.rs"]
 mod installed;
 mod keys;
+#[path = "../support/lettered.rs"]
+mod lettered;
 mod llama;
 mod rebuilt;
 mod release;
