@@ -10,7 +10,7 @@ use planish_formats::Info;
 use planish_formats::gguf::{Array, Kv, Value};
 use serde_json::json;
 
-use super::{ARCHITECTURES, Architecture, Gguf, Json};
+use super::{ARCHITECTURES, Architecture, Gguf, Json, Role};
 
 /// What can be wrong with a GGUF's header.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -84,7 +84,7 @@ pub struct Header<'a> {
     architecture: &'static str,
     kv: &'a Kv,
     tensors: BTreeMap<&'a str, &'a [usize]>,
-    rope_freqs: Option<&'a [f32]>,
+    tables: &'a RopeTables,
     /// Width of a head, once it was asked for.
     width: u64,
     read: RefCell<BTreeSet<String>>,
@@ -99,16 +99,18 @@ pub fn gguf_architecture(kv: &Kv) -> Result<(&'static Architecture, &'static Ggu
     known.find(|(_, gguf)| gguf.name == name).ok_or_else(|| HeaderError::UnknownArchitecture { name: name.to_owned() })
 }
 
-/// The `config.json` of the model that these keys and tensors are. `rope_freqs` are the values of that tensor, if the
-/// GGUF has it.
-pub fn config_json<S>(kv: &Kv, tensors: &[Info<S>], rope_freqs: Option<&[f32]>) -> Result<Json> {
+/// The values of the tables that a GGUF has of its rope: `rope_freqs.weight` and LongRoPE's two.
+pub type RopeTables = BTreeMap<Role, Vec<f32>>;
+
+/// The `config.json` of the model that these keys and tensors are. `tables` are the values of those that the GGUF has.
+pub fn config_json<S>(kv: &Kv, tensors: &[Info<S>], tables: &RopeTables) -> Result<Json> {
     let (_, gguf) = gguf_architecture(kv)?;
     let tensors = tensors.iter().map(|info| (info.name.as_str(), info.shape.as_slice())).collect();
     let mut header = Header {
         architecture: gguf.name,
         kv,
         tensors,
-        rope_freqs,
+        tables,
         width: 0,
         read: RefCell::new(BTreeSet::new()),
         config: Json::new(),
@@ -251,7 +253,7 @@ impl<'a> Header<'a> {
         let heads = self.size("attention.head_count")?;
         self.set("num_key_value_heads", self.optional_size("attention.head_count_kv")?.unwrap_or(heads));
         let width = self.head_size(heads)?;
-        super::rope_header::read(self, self.rope_freqs, width)
+        super::rope_header::read(self, self.tables, width)
     }
 
     /// Sets `head_dim` where the header names it, and gives the width of a head back.
@@ -337,11 +339,16 @@ fn asks(value: &Value) -> bool {
     }
 }
 
+/// The decimal that an `f32` was most likely written from, if it is finite.
+pub(super) fn number_of(value: f32) -> Option<f64> {
+    value.to_string().parse().ok().filter(|number: &f64| number.is_finite())
+}
+
 /// A finite number of any type. An `f32` becomes the decimal that it was most likely written from: `1e-5`, not
 /// `9.99999974e-6`.
 fn number(value: &Value) -> Option<f64> {
     let number = match *value {
-        Value::F32(v) => v.to_string().parse().ok()?,
+        Value::F32(v) => number_of(v)?,
         Value::F64(v) => v,
         Value::U32(v) => v.into(),
         Value::I32(v) => v.into(),

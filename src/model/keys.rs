@@ -93,6 +93,11 @@ pub enum Caveat {
         /// Tokens of the trained context.
         tokens: usize,
     },
+    /// It takes LongRoPE's table for longer texts wherever its context is longer, however short the text.
+    LongRope {
+        /// Tokens of the longest text that the table for shorter ones is for.
+        tokens: usize,
+    },
 }
 
 impl fmt::Display for Caveat {
@@ -110,6 +115,11 @@ impl fmt::Display for Caveat {
             Caveat::DynamicRope { tokens } => {
                 write!(f, "llama.cpp ignores dynamic rope scaling: texts above {tokens} tokens will differ")
             }
+            Caveat::LongRope { tokens } => write!(
+                f,
+                "llama.cpp chooses between this model's two ropes by the size of its context (-c), not by the text: in a \
+                 context above {tokens} tokens shorter texts will differ"
+            ),
         }
     }
 }
@@ -142,6 +152,9 @@ impl Architecture {
         let mut caveats: Vec<Caveat> = window.map(|tokens| Caveat::Window { tokens }).into_iter().collect();
         if matches!(&config.rope, Some(Rope { scaling: Scaling::Yarn { truncate: false, .. }, .. })) {
             caveats.push(Caveat::YarnRamp);
+        }
+        if let Some(Rope { scaling: Scaling::Long { original, .. }, .. }) = &config.rope {
+            caveats.push(Caveat::LongRope { tokens: *original });
         }
         if dynamic {
             caveats.push(Caveat::DynamicRope { tokens: config.context });

@@ -33,7 +33,7 @@ pub use config::{Biases, Caps, Config, Experts, Head, Scales};
 pub use error::{Error, Result};
 pub use gather::{Gather, paired_row, unpaired_row};
 pub use groups::{Absorber, Group, groups};
-pub use header::{Header, HeaderError, config_json, gguf_architecture};
+pub use header::{Header, HeaderError, RopeTables, config_json, gguf_architecture};
 pub use keys::{Caveat, Keys, gguf_keys};
 pub use op::{Activation, Heads, Mask, NormKind, Op, Routing, Scores, Scoring, Turn};
 pub use program::{Carry, Index, Layer, Logits, Model, Objective, Param, Stack, Value};

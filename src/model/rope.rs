@@ -307,13 +307,17 @@ fn long(
     };
     let (short, long) = (divisors("short_factor")?, divisors("long_factor")?);
     let factor = r.optional_positive("factor")?.unwrap_or(context as f64 / original as f64);
-    let usual = if factor <= 1.0 { 1.0 } else { (1.0 + factor.ln() / (original as f64).ln()).sqrt() };
-    let attention = r.optional_positive("attention_factor")?.unwrap_or(usual);
+    let attention = r.optional_positive("attention_factor")?.unwrap_or_else(|| long_attention(factor, original));
     Ok(Scaling::Long { short, long, original, attention })
 }
 
 fn yarn_mscale(factor: f64, mscale: f64) -> f64 {
     if factor <= 1.0 { 1.0 } else { 0.1 * mscale * factor.ln() + 1.0 }
+}
+
+/// What LongRoPE multiplies sines by unless a configuration says.
+pub(super) fn long_attention(factor: f64, original: usize) -> f64 {
+    if factor <= 1.0 { 1.0 } else { (1.0 + factor.ln() / (original as f64).ln()).sqrt() }
 }
 
 pub(super) fn yarn_attention(factor: f64) -> f64 {

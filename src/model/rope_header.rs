@@ -1,21 +1,34 @@
-//! A rope read back from a GGUF's header and its table of divisors.
+//! A rope read back from a GGUF's header and its tables of divisors.
 
 use serde_json::{Value, json};
 
-use super::header::{Header, HeaderError, Result};
-use super::{Rope, Scaling};
+use super::header::{Header, HeaderError, Result, RopeTables, number_of};
+use super::{Role, Rope, Scaling};
 
 /// The widest head whose table is computed.
 const MAX_WIDTH: u64 = 1 << 14;
 
 /// Sets `rope_theta` and `rope_scaling`. `width` is the width of a head.
-pub(super) fn read(header: &mut Header, divisors: Option<&[f32]>, width: u64) -> Result<()> {
+pub(super) fn read(header: &mut Header, tables: &RopeTables, width: u64) -> Result<()> {
+    let table = |role| tables.get(&role).map(Vec::as_slice);
+    let divisors = table(Role::RopeFreqs);
     let theta = header.optional_number("rope.freq_base")?.unwrap_or(10000.0);
     header.set("rope_theta", theta);
     let factor = header.optional_number("rope.scaling.factor")?;
     let linear = header.optional_number("rope.scale_linear")?.filter(|&factor| factor != 1.0);
     let original = header.optional_size("rope.scaling.original_context_length")?;
-    let scaling = match (header.text("rope.scaling.type")?, divisors) {
+    let kind = match (header.text("rope.scaling.type")?, table(Role::RopeShort), table(Role::RopeLong)) {
+        (None | Some("none" | "longrope"), Some(short), Some(long)) if divisors.is_none() => {
+            let scaling = longrope(header, short, long, original)?;
+            header.set("rope_scaling", scaling);
+            return Ok(());
+        }
+        (kind, None, None) => kind,
+        _ => {
+            return Err(HeaderError::NoConfig { what: "one of LongRoPE's two tables, or both beside another scaling" });
+        }
+    };
+    let scaling = match (kind, divisors) {
         (None | Some("none"), Some(divisors)) => Some(llama3(header, divisors, theta, width)?),
         (None | Some("none"), None) => linear.map(|factor| json!({ "rope_type": "linear", "factor": factor })),
         (Some(_), Some(_)) => {
@@ -32,6 +45,23 @@ pub(super) fn read(header: &mut Header, divisors: Option<&[f32]>, width: u64) ->
         header.set("rope_scaling", scaling);
     }
     Ok(())
+}
+
+fn longrope(header: &Header, short: &[f32], long: &[f32], original: Option<u64>) -> Result<Value> {
+    let original = original.ok_or_else(|| header.bad("rope.scaling.original_context_length", "a number of tokens"))?;
+    let list = |table: &[f32]| table.iter().map(|&by| number_of(by)).collect::<Option<Vec<f64>>>();
+    let (Some(short), Some(long)) = (list(short), list(long)) else {
+        return Err(HeaderError::NoConfig { what: "LongRoPE's tables are not all numbers" });
+    };
+    let mut scaling = json!({ "rope_type": "longrope", "short_factor": short, "long_factor": long });
+    scaling["original_max_position_embeddings"] = original.into();
+    let factor = header.size("context_length")? as f64 / original as f64;
+    let usual = usize::try_from(original).map_or(1.0, |original| super::rope::long_attention(factor, original));
+    let attention = header.optional_number("rope.scaling.attn_factor")?;
+    if let Some(attention) = attention.filter(|attention| (attention - usual).abs() > 1e-6 * usual) {
+        scaling["attention_factor"] = attention.into();
+    }
+    Ok(scaling)
 }
 
 fn yarn(header: &Header, factor: Option<f64>, original: Option<u64>) -> Result<Value> {

@@ -52,8 +52,8 @@ impl Restoration {
     pub fn new(checkpoint: Checkpoint) -> Result<Restoration> {
         let About::Gguf(kv) = &checkpoint.about else { return Err(Error::NotAGguf) };
         let source = &checkpoint.source;
-        let divisors = run::divisors(&checkpoint)?;
-        let header = model::config_json(kv, source.infos(), divisors.as_deref()).map_err(model::Error::Header)?;
+        let tables = run::rope_tables(&checkpoint)?;
+        let header = model::config_json(kv, source.infos(), &tables).map_err(model::Error::Header)?;
         let architecture = model::architecture(&header)?;
         let restored = model::restore(architecture, &architecture.config(&header)?, source.infos())?;
         let tokenizer = text::restore(&checkpoint.path, kv)?;

@@ -34,4 +34,4 @@ pub use pack::{Pack, pack_folder};
 pub use provisional::Provisional;
 pub use quantize::{Outcome, Run, buffer_bytes, check_name, check_room, quantize, quantize_after};
 pub use stats::Squares;
-pub use subject::{Subject, divisors};
+pub use subject::{Subject, rope_tables};

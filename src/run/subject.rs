@@ -5,7 +5,7 @@ use planish_kernels::Isa;
 
 use super::{Error, Result, Scratch, Weight};
 use crate::checkpoint::{About, Checkpoint};
-use crate::model::{self, Architecture, Config, Gather, Model};
+use crate::model::{self, Architecture, Config, Gather, Model, Role, RopeTables};
 
 /// What is run: a program over the tensors of one checkpoint.
 #[derive(Clone)]
@@ -30,8 +30,8 @@ impl Subject {
                 Ok(Subject { architecture, config, model })
             }
             About::Gguf(kv) => {
-                let divisors = divisors(checkpoint)?;
-                let json = model::config_json(kv, infos, divisors.as_deref()).map_err(model::Error::Header)?;
+                let tables = rope_tables(checkpoint)?;
+                let json = model::config_json(kv, infos, &tables).map_err(model::Error::Header)?;
                 let architecture = model::architecture(&json)?;
                 let config = architecture.config(&json)?;
                 // Compares every tensor of the file with what the program asks for.
@@ -42,16 +42,20 @@ impl Subject {
     }
 }
 
-/// The table that Llama 3's rope scaling is written as in a GGUF.
-pub fn divisors(checkpoint: &Checkpoint) -> Result<Option<Vec<f32>>> {
-    let name = "rope_freqs.weight";
-    let Some(info) = checkpoint.source.info(name) else { return Ok(None) };
-    if info.storage != Storage::Plain(Dtype::F32) || info.shape.len() != 1 {
-        return Err(Error::NotWeights { tensor: name.to_owned(), found: info.storage.name() });
+/// The tables that rope scalings are written as in a GGUF.
+pub fn rope_tables(checkpoint: &Checkpoint) -> Result<RopeTables> {
+    let mut tables = RopeTables::new();
+    for role in [Role::RopeFreqs, Role::RopeLong, Role::RopeShort] {
+        let name = format!("{}.weight", role.gguf());
+        let Some(info) = checkpoint.source.info(&name) else { continue };
+        if info.storage != Storage::Plain(Dtype::F32) || info.shape.len() != 1 {
+            return Err(Error::NotWeights { tensor: name, found: info.storage.name() });
+        }
+        let gather = Gather::Whole(name);
+        let weight = Weight::new(&checkpoint.source, &gather, &info.shape)?;
+        let mut values = vec![0.0; weight.cols];
+        weight.read(Isa::detected(), 0..1, &mut Scratch::default(), &mut values)?;
+        tables.insert(role, values);
     }
-    let gather = Gather::Whole(name.to_owned());
-    let weight = Weight::new(&checkpoint.source, &gather, &info.shape)?;
-    let mut values = vec![0.0; weight.cols];
-    weight.read(Isa::detected(), 0..1, &mut Scratch::default(), &mut values)?;
-    Ok(Some(values))
+    Ok(tables)
 }

@@ -17,8 +17,9 @@ use crate::llama::{Model, oracle};
 
 /// How far its logits may be from transformers': it has tables of gelu in F16.
 const TOLERANCE: f32 = 1e-2;
-/// Models that llama.cpp computes otherwise, and we say so: windows that it ignores, and a ramp whose ends it rounds.
-const CAVEATS: &[&str] = &["mistral-window", "qwen2-window", "phi3", "gptoss"];
+/// Models that llama.cpp computes otherwise, and we say so: windows that it ignores, a ramp whose ends it rounds, and a rope
+/// for long texts in every context as long.
+const CAVEATS: &[&str] = &["mistral-window", "qwen2-window", "phi3", "gptoss", "phi3-long"];
 
 /// Writes every tensor of the folder's GGUF as F32. Gives what the model should say.
 fn write(folder: &Path, path: &Path) -> Option<(Vec<i32>, Vec<f32>)> {
@@ -167,4 +168,18 @@ fn every_family_loads_quantized() {
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
     assert!(seen >= 36, "only {seen} models");
+}
+
+#[test]
+fn long_texts_turn_by_the_table_for_them() {
+    let Some(oracle) = oracle() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("long.gguf");
+    let folder = models().into_iter().find(|folder| folder.ends_with("phi3-long")).expect("a model with LongRoPE");
+    let (ids, _) = write(&folder, &path).expect("a GGUF");
+    // The short table is for 32 tokens.
+    let ids = [&ids[..], &ids].concat();
+    let model = Model::load(oracle, &path).expect("it loads");
+    let off = distance(&model.exact_logits(&ids).concat(), &run(&path, &ids));
+    assert!(off <= TOLERANCE, "off by {off}");
 }

@@ -43,8 +43,7 @@ fn holds(c: &Config) -> Result<(), &'static str> {
         return Err("its graph for `phi3` needs heads as wide as hidden_size / num_attention_heads");
     }
     match &c.rope {
-        Some(Rope { scaling: Scaling::None, .. }) => Ok(()),
-        Some(Rope { scaling: Scaling::Long { .. }, .. }) => Err("planish does not read LongRoPE's tables back yet"),
+        Some(Rope { scaling: Scaling::None | Scaling::Long { .. }, .. }) => Ok(()),
         _ => Err("its graph for `phi3` has no scaling of the rope but LongRoPE"),
     }
 }

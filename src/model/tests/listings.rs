@@ -14,7 +14,7 @@ const OURS: &[&str] = &["attention.sliding_window", "attention.sliding_window_pa
 /// Models that the converter writes all the same. llama.cpp then refuses to load the first (the bias of attn_output has
 /// no place), and gives other logits for the second (it does not read the ends of the ramp). The tables of the third are
 /// not read back yet; for the fourth its graph has norms in larger models only.
-const REFUSED: &[&str] = &["qwen3-biases", "llama-rope-yarn-betas", "phi3-long", "cohere-qk-norm"];
+const REFUSED: &[&str] = &["qwen3-biases", "llama-rope-yarn-betas", "cohere-qk-norm"];
 
 /// Every case that the converter took, with what it wrote.
 fn converted() -> impl Iterator<Item = (Case, Json)> {

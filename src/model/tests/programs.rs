@@ -77,6 +77,7 @@ fn caveats_say_where_llama_cpp_departs() {
     };
     assert_eq!(caveats("llama-gqa"), []);
     assert_eq!(caveats("mistral-window"), [Caveat::Window { tokens: 8 }]);
+    assert_eq!(caveats("phi3-long"), [Caveat::LongRope { tokens: 32 }]);
     assert_eq!(caveats("llama-rope-dynamic"), [Caveat::DynamicRope { tokens: 64 }]);
 }
 

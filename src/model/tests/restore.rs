@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use planish_formats::{Dtype, Info, Storage, gguf::Kv};
 
 use super::super::{
-    Architecture, Config, Error, Gather, Head, HeaderError, Tensor, architecture, config_json, gguf_architecture,
-    gguf_keys, paired_row, release, restore, unpaired_row,
+    Architecture, Config, Error, Gather, Head, HeaderError, Role, RopeTables, Tensor, architecture, config_json,
+    gguf_architecture, gguf_keys, paired_row, release, restore, unpaired_row,
 };
 use super::execute::gather;
 use super::{Case, cases};
@@ -22,16 +22,17 @@ fn infos(tensors: &[Tensor]) -> Vec<Info> {
     tensors.iter().map(info).collect()
 }
 
-fn divisors(tensors: &[Tensor]) -> Option<Vec<f32>> {
-    tensors.iter().find_map(|t| match &t.gather {
-        Gather::Computed(values) => Some(values.to_vec()),
+fn tables(tensors: &[Tensor]) -> RopeTables {
+    let computed = |t: &Tensor| match &t.gather {
+        Gather::Computed(values) => Some((t.role, values.to_vec())),
         _ => None,
-    })
+    };
+    tensors.iter().filter_map(computed).collect()
 }
 
 /// Reads the configuration back.
 fn back(kv: &Kv, tensors: &[Tensor]) -> (&'static Architecture, Config) {
-    let json = config_json(kv, &infos(tensors), divisors(tensors).as_deref()).unwrap();
+    let json = config_json(kv, &infos(tensors), &tables(tensors)).unwrap();
     let architecture = architecture(&json).unwrap();
     assert_eq!(architecture.gguf.as_ref().unwrap().name, gguf_architecture(kv).unwrap().1.name);
     (architecture, architecture.config(&json).unwrap())
@@ -98,7 +99,8 @@ fn rows_in_pairs_go_back_to_halves() {
 fn headers_that_cannot_be_read_back_are_refused() {
     let case = cases().into_iter().find(|case| case.name == "llama-rope-llama3").unwrap();
     let (kv, tensors) = gguf(&case).unwrap();
-    let config = |kv: &Kv, divisors: Option<&[f32]>| config_json(kv, &infos(&tensors), divisors).unwrap_err();
+    let refused = |kv: &Kv, tables: RopeTables| config_json(kv, &infos(&tensors), &tables).unwrap_err();
+    let config = |kv: &Kv| refused(kv, RopeTables::new());
     let without = |key: &str| {
         let mut kv = kv.clone();
         kv.remove(key).unwrap();
@@ -110,20 +112,23 @@ fn headers_that_cannot_be_read_back_are_refused() {
         kv
     };
     let missing = |key: &str| HeaderError::Missing { key: key.to_owned() };
-    assert_eq!(config(&without("llama.block_count"), None), missing("llama.block_count"));
-    assert_eq!(config(&without("general.architecture"), None), missing("general.architecture"));
+    assert_eq!(config(&without("llama.block_count")), missing("llama.block_count"));
+    assert_eq!(config(&without("general.architecture")), missing("general.architecture"));
     let mut other = kv.clone();
     other.set("general.architecture", "mamba");
-    assert_eq!(config(&other, None), HeaderError::UnknownArchitecture { name: "mamba".to_owned() });
-    assert!(Error::from(config(&other, None)).to_string().contains("mamba"));
+    assert_eq!(config(&other), HeaderError::UnknownArchitecture { name: "mamba".to_owned() });
+    assert!(Error::from(config(&other)).to_string().contains("mamba"));
     let keys = vec!["llama.expert_weights_scale".to_owned()];
     assert_eq!(
-        config(&with("llama.expert_weights_scale", 8), None),
+        config(&with("llama.expert_weights_scale", 8)),
         HeaderError::UnknownKeys { architecture: "llama", keys }
     );
-    assert!(matches!(config(&with("llama.rope.dimension_count", 2), None), HeaderError::Bad { .. }));
+    assert!(matches!(config(&with("llama.rope.dimension_count", 2)), HeaderError::Bad { .. }));
     // A table that no usual parameters give.
-    let mut table = divisors(&tensors).unwrap();
+    let mut table = tables(&tensors).remove(&Role::RopeFreqs).unwrap();
     table[1] *= 1.5;
-    assert!(matches!(config(&kv, Some(&table)), HeaderError::NoConfig { .. }));
+    for (role, what) in [(Role::RopeFreqs, "usual parameters"), (Role::RopeShort, "one of LongRoPE's two tables")] {
+        let why = refused(&kv, RopeTables::from([(role, table.clone())]));
+        assert!(matches!(&why, HeaderError::NoConfig { .. }) && why.to_string().contains(what), "{why}");
+    }
 }
