@@ -51,6 +51,11 @@ fn width(op: &Op, made: &[usize], carried: impl Fn(Carry) -> Option<usize>) -> R
             vector(bias.as_ref(), out)?;
             Ok(out)
         }
+        Op::Heads { x, w } => {
+            let [count, out, inp] = w.shape[..] else { return Err(format!("{} is no stack: {:?}", w.name, w.shape)) };
+            fits(&w.name, at(*x)?, count.checked_mul(inp).ok_or("heads too wide")?)?;
+            count.checked_mul(out).ok_or_else(|| "heads too wide".to_owned())
+        }
         Op::Norm { x, w, bias, .. } => match w.shape[..] {
             [width] => {
                 vector(bias.as_ref(), width)?;

@@ -5,7 +5,7 @@ use super::{Activation, ConfigReader, Error, Mask, Result, Rope, Routing, Scalin
 /// The most layers a program is written for.
 const MAX_LAYERS: usize = 10_000;
 /// The widest head: a rope's tables are as long.
-const MAX_HEAD: usize = 1 << 14;
+pub(super) const MAX_HEAD: usize = 1 << 14;
 
 /// Which linears have a bias.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,6 +56,21 @@ pub struct Experts {
     pub shared: Option<usize>,
     /// Whether each layer has them; `layers` of them.
     pub sparse: Vec<bool>,
+}
+
+/// Queries, keys and values that are made of narrower, latent vectors (MLA, arXiv 2405.04434).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Latent {
+    /// Width of what queries are made of; without, they are made of the hidden state.
+    pub q: Option<usize>,
+    /// Width of what keys and values are made of.
+    pub kv: usize,
+    /// Elements of a head of queries and keys that do not turn.
+    pub nope: usize,
+    /// Those that do, which are the same for all key heads.
+    pub rope: usize,
+    /// Width of a value head.
+    pub v: usize,
 }
 
 /// What makes logits of the last hidden state.
@@ -121,6 +136,11 @@ pub struct Config {
     pub caps: Caps,
     /// The experts, if there are any.
     pub experts: Option<Experts>,
+    /// What attention is made of, if it is latent.
+    pub latent: Option<Latent>,
+    /// Layers after those of the model, each for one more token ahead (multi-token prediction). The program has none of
+    /// them.
+    pub ahead: usize,
 }
 
 impl Config {
@@ -151,6 +171,8 @@ impl Config {
             scales: Scales { embedding: 1.0, residual: 1.0, attention: None, logits: 1.0 },
             caps: Caps::default(),
             experts: None,
+            latent: None,
+            ahead: 0,
         }
     }
 }

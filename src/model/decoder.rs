@@ -5,6 +5,7 @@
 
 mod attention;
 mod ffn;
+mod latent;
 
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use super::{
 };
 pub(super) use attention::{QkNorm, Qkv};
 pub(super) use ffn::{ExpertNames, Ffn};
+pub(super) use latent::EPS as LATENT_EPS;
 
 /// How a family departs from Llama, and what it calls the parts.
 pub(super) struct Style {
@@ -158,7 +160,10 @@ fn block(c: &Config, root: &str, has: Has<'_>, style: &Style, ropes: &Ropes, i: 
     Scribe::layer(format!("{root}{}.{i}.", style.block), Some(i), |s| {
         let x = s.carried(Carry::Hidden);
         let n = style.maybe(s, c, x, style.norm_roles[0], style.attn_norm);
-        let a = style.attention(s, c, ropes, i, n);
+        let a = match &c.latent {
+            None => style.attention(s, c, ropes, i, n),
+            Some(latent) => style.latent(s, c, ropes, latent, i, n),
+        };
         let a = style.maybe(s, c, a, Role::AttnPostNorm, style.attn_post);
         let a = s.scaled(a, c.scales.residual);
         let (h, n) = if c.parallel {

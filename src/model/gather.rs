@@ -68,6 +68,22 @@ pub enum Gather {
         /// What is added.
         by: f32,
     },
+    /// A matrix a head: of every `per` rows of the tensor rows `from..to`, transposed if `turned`. The tensor is a matrix,
+    /// these are stacked.
+    Heads {
+        /// The checkpoint's tensor.
+        name: String,
+        /// Its rows of a head.
+        per: usize,
+        /// First row taken of them.
+        from: usize,
+        /// The row after the last.
+        to: usize,
+        /// Whether each matrix is `[in, out]` in the tensor.
+        turned: bool,
+    },
+    /// The inverse of several [`Gather::Heads`]: of each head, the rows of each of these in turn.
+    OfHeads(Vec<Strand>),
     /// Stacked matrices stored `[count, in, step * out]`: every `step`-th column from `first` on, each matrix
     /// transposed to `[out, in]`.
     Columns {
@@ -97,6 +113,17 @@ pub enum Gather {
     },
     /// Not in the checkpoint: these values.
     Computed(Arc<[f32]>),
+}
+
+/// Matrices of heads in a GGUF that were rows of one tensor.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Strand {
+    /// The GGUF's tensor, `[heads, rows, in]`, or `[heads, in, rows]` if `turned`.
+    pub name: String,
+    /// Rows of a head.
+    pub rows: usize,
+    /// Whether each matrix is transposed there.
+    pub turned: bool,
 }
 
 /// The row of the checkpoint that becomes row `row` of a [`Gather::Paired`] tensor: of a head's `head_dim` rows, row
@@ -155,6 +182,19 @@ impl Gather {
                 let per: usize = parts.iter().map(|(_, rows)| rows).sum();
                 parts.iter().map(|(name, rows)| (name.as_str(), with_rows(shape, |n| n / per.max(1) * rows))).collect()
             }
+            Gather::Heads { name, per, turned, .. } => match *shape {
+                [heads, out, inp] => vec![(name, vec![heads.saturating_mul(*per), if *turned { out } else { inp }])],
+                _ => vec![(name, shape.to_vec())],
+            },
+            Gather::OfHeads(strands) => {
+                let per: usize = strands.iter().map(|strand| strand.rows).sum();
+                let (heads, cols) = (shape.first().map_or(0, |rows| rows / per.max(1)), shape.last().copied());
+                let of = |strand: &Strand| {
+                    let (rows, cols) = (strand.rows, cols.unwrap_or(1));
+                    if strand.turned { vec![heads, cols, rows] } else { vec![heads, rows, cols] }
+                };
+                strands.iter().map(|strand| (strand.name.as_str(), of(strand))).collect()
+            }
             Gather::Columns { name, step, .. } => {
                 let mut shape = shape.to_vec();
                 if let [.., out, inp] = &mut shape[..] {
@@ -194,6 +234,8 @@ impl Gather {
             | Gather::Paired { .. }
             | Gather::Unpaired { .. }
             | Gather::Woven(_)
+            | Gather::Heads { .. }
+            | Gather::OfHeads(_)
             | Gather::Shifted { .. }
             | Gather::Columns { .. }
             | Gather::Zipped { .. }
@@ -218,6 +260,8 @@ impl Gather {
             | Gather::Transposed(_)
             | Gather::Stacked(_)
             | Gather::Woven(_)
+            | Gather::Heads { .. }
+            | Gather::OfHeads(_)
             | Gather::Shifted { .. }
             | Gather::Columns { .. }
             | Gather::Zipped { .. }

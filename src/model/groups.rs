@@ -65,6 +65,9 @@ fn maker(layer: &Layer, v: Value, width: usize) -> Option<Absorber<'_>> {
             let rows = w.shape.first()?.checked_mul(width)?;
             Some(Absorber { weight: w, bias: bias.as_ref(), rows: 0..rows })
         }
+        Op::Heads { w, .. } if w.shape.iter().take(2).product::<usize>() == width => {
+            Some(Absorber { weight: w, bias: None, rows: 0..width })
+        }
         Op::Mul(_, scaled) if alone(*scaled) => maker(layer, *scaled, width),
         Op::Act(Activation::Relu, x) if alone(*x) => maker(layer, *x, width),
         Op::Attend { v, heads, .. } if heads.q == heads.kv && alone(*v) => maker(layer, *v, width),
@@ -74,6 +77,7 @@ fn maker(layer: &Layer, v: Value, width: usize) -> Option<Absorber<'_>> {
         }
         Op::Norm { .. }
         | Op::Linear { .. }
+        | Op::Heads { .. }
         | Op::Experts { .. }
         | Op::Mul(..)
         | Op::Act(..)

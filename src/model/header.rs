@@ -253,6 +253,11 @@ impl<'a> Header<'a> {
         let heads = self.size("attention.head_count")?;
         self.set("num_key_value_heads", self.optional_size("attention.head_count_kv")?.unwrap_or(heads));
         let width = self.head_size(heads)?;
+        self.rope(width)
+    }
+
+    /// The rope of heads of which `width` elements turn.
+    pub(super) fn rope(&mut self, width: u64) -> Result<()> {
         super::rope_header::read(self, self.tables, width)
     }
 

@@ -88,6 +88,10 @@ pub enum Caveat {
     },
     /// It begins and ends YaRN's ramp at whole dimensions where the model does not.
     YarnRamp,
+    /// It chooses groups of experts by the two best of each where the model does by the best.
+    Groups,
+    /// The norms of its latent vectors have the epsilon of all others, where the model's have one of their own.
+    LatentEpsilon,
     /// It does not grow the rope's base past the trained context.
     DynamicRope {
         /// Tokens of the trained context.
@@ -110,6 +114,16 @@ impl fmt::Display for Caveat {
                 write!(
                     f,
                     "llama.cpp rounds the ends of this model's YaRN ramp to whole dimensions: logits will differ a little"
+                )
+            }
+            Caveat::Groups => write!(
+                f,
+                "llama.cpp chooses groups of experts by their two best, this model by the best: some tokens go elsewhere"
+            ),
+            Caveat::LatentEpsilon => {
+                write!(
+                    f,
+                    "llama.cpp norms latent vectors with rms_norm_eps, this model with 1e-6: logits differ a little"
                 )
             }
             Caveat::DynamicRope { tokens } => {
@@ -155,6 +169,12 @@ impl Architecture {
         }
         if let Some(Rope { scaling: Scaling::Long { original, .. }, .. }) = &config.rope {
             caveats.push(Caveat::LongRope { tokens: *original });
+        }
+        if config.experts.as_ref().is_some_and(|e| e.routing.groups > 1 && e.routing.group_best == 1) {
+            caveats.push(Caveat::Groups);
+        }
+        if config.latent.is_some() && config.eps != super::decoder::LATENT_EPS {
+            caveats.push(Caveat::LatentEpsilon);
         }
         if dynamic {
             caveats.push(Caveat::DynamicRope { tokens: config.context });

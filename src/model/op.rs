@@ -112,6 +112,13 @@ pub enum Op {
         /// `[out]`, added to every row.
         bias: Option<Param>,
     },
+    /// Each piece of a row times a matrix of its own: `[T, count * in]` to `[T, count * out]`.
+    Heads {
+        /// `[T, count * in]`.
+        x: Value,
+        /// `[count, out, in]`.
+        w: Param,
+    },
     /// Normalises each piece of as many elements as a row of `w` has, of each row: the whole row, or each head alone,
     /// with the same `w` or with a row of its own.
     Norm {
@@ -254,11 +261,11 @@ pub struct Scores {
 }
 
 impl Op {
-    /// The matrices it multiplies, each with the value it reads: all that calibration needs. Of an [`Op::Experts`] each
-    /// matrix reads only what [`Op::route`] gives its expert.
+    /// The matrices it multiplies, each with the value it reads: all that calibration needs. If it is
+    /// [apart](Op::apart), no matrix reads all of the value.
     pub fn reads(&self) -> Option<(Value, &Param)> {
         match self {
-            Op::Linear { x, w, .. } | Op::Experts { x, w, .. } => Some((*x, w)),
+            Op::Linear { x, w, .. } | Op::Heads { x, w } | Op::Experts { x, w, .. } => Some((*x, w)),
             Op::Carried(_)
             | Op::Embed { .. }
             | Op::Norm { .. }
@@ -277,6 +284,11 @@ impl Op {
         }
     }
 
+    /// Whether each of its matrices reads something else: the rows of its expert, or its piece of every row.
+    pub fn apart(&self) -> bool {
+        matches!(self, Op::Experts { .. } | Op::Heads { .. })
+    }
+
     /// Which experts its rows are for, if they are.
     pub fn route(&self) -> Option<Value> {
         match self {
@@ -284,6 +296,7 @@ impl Op {
             Op::Carried(_)
             | Op::Embed { .. }
             | Op::Linear { .. }
+            | Op::Heads { .. }
             | Op::Norm { .. }
             | Op::Rope { .. }
             | Op::Slice { .. }
@@ -304,6 +317,7 @@ impl Op {
         match self {
             Op::Carried(_) | Op::Embed { .. } => vec![],
             Op::Linear { x, .. }
+            | Op::Heads { x, .. }
             | Op::Norm { x, .. }
             | Op::Rope { x, .. }
             | Op::Slice { x, .. }
@@ -321,7 +335,7 @@ impl Op {
     /// Its weights and biases.
     pub fn params(&self) -> impl Iterator<Item = &Param> {
         let (weight, bias) = match self {
-            Op::Embed { table, .. } => (Some(table), None),
+            Op::Embed { table: w, .. } | Op::Heads { w, .. } => (Some(w), None),
             Op::Linear { w, bias, .. } | Op::Norm { w, bias, .. } | Op::Experts { w, bias, .. } => {
                 (Some(w), bias.as_ref())
             }
@@ -345,7 +359,7 @@ impl Op {
     /// [`Op::params`], to be changed.
     pub(super) fn params_mut(&mut self) -> impl Iterator<Item = &mut Param> {
         let (weight, bias) = match self {
-            Op::Embed { table, .. } => (Some(table), None),
+            Op::Embed { table: w, .. } | Op::Heads { w, .. } => (Some(w), None),
             Op::Linear { w, bias, .. } | Op::Norm { w, bias, .. } | Op::Experts { w, bias, .. } => {
                 (Some(w), bias.as_mut())
             }

@@ -29,6 +29,9 @@ const INERT: &[&str] = &[
     "unsloth_version",
     // training
     "attention_dropout",
+    "aux_loss_alpha",
+    "ep_size",
+    "seq_aux",
     "attn_pdrop",
     "classifier_dropout",
     "embd_dropout",
@@ -182,6 +185,14 @@ impl<'a> ConfigReader<'a> {
         match whole.and_then(|n| usize::try_from(n).ok()) {
             Some(n) if (1..=MAX_SIZE).contains(&n) => Ok(Some(n)),
             _ => Err(self.bad(key, format!("a whole number from 1 to {MAX_SIZE}"))),
+        }
+    }
+
+    /// A whole number from 0; 0 if it is not there.
+    pub fn count(&mut self, key: &str) -> Result<usize> {
+        match self.get(key) {
+            Some(value) if value.as_f64() == Some(0.0) => Ok(0),
+            _ => Ok(self.optional_size(key)?.unwrap_or(0)),
         }
     }
 

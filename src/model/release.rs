@@ -44,7 +44,8 @@ fn checked<S>(architecture: &Architecture, config: &Config, checkpoint: &[Info<S
         params.filter(|(_, p)| names.insert(p.name.clone())).map(|(block, p)| tensor(block, p)).collect();
 
     let used = sources(&tensors, &found)?;
-    let left = |name: &&str| !used.contains(*name) && !known_buffer(name) && !tied_head(config, name);
+    let left =
+        |name: &&str| !used.contains(*name) && !known_buffer(name) && !tied_head(config, name) && !ahead(config, name);
     let unexpected: Vec<String> = found.keys().filter(|name| left(name)).map(|&name| name.to_owned()).collect();
     if unexpected.is_empty() {
         Ok((model, tensors))
@@ -93,6 +94,8 @@ fn fits(gather: &Gather, found: &[usize], expected: &[usize]) -> bool {
         | Gather::Unpaired { .. }
         | Gather::Picked { .. }
         | Gather::Woven(_)
+        | Gather::Heads { .. }
+        | Gather::OfHeads(_)
         | Gather::Ungrouped { .. }
         | Gather::Grouped { .. }
         | Gather::Shifted { .. }
@@ -107,6 +110,12 @@ fn fits(gather: &Gather, found: &[usize], expected: &[usize]) -> bool {
 fn known_buffer(name: &str) -> bool {
     let ends = [".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq", ".attention.bias", ".attention.masked_bias"];
     ends.iter().any(|end| name.ends_with(end))
+}
+
+/// Whether a tensor is of a layer that predicts tokens further ahead, which follow the model's own.
+pub fn ahead(config: &Config, name: &str) -> bool {
+    let number = name.split_once("layers.").and_then(|(_, rest)| rest.split('.').next()?.parse::<usize>().ok());
+    number.is_some_and(|layer| layer >= config.layers && layer - config.layers < config.ahead)
 }
 
 /// The copy of a tied embedding that `.bin` checkpoints have.

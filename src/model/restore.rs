@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use planish_formats::Info;
 
-use super::{Architecture, Config, Error, Gather, Model, Param, Result, Tensor};
+use super::{Architecture, Config, Error, Gather, Model, Param, Result, Strand, Tensor};
 
 /// All tensors of the checkpoint whose GGUF has the tensors `gguf`, in the order of execution. Each one that comes from
 /// the GGUF is there and of the right shape; the GGUF has no tensor of which nothing is known.
@@ -100,12 +100,16 @@ fn originals<'a>(
             picked.entry(name).or_default().insert(from, (per, to.saturating_sub(from), block, param));
             return Ok(vec![]);
         }
+        Gather::Heads { name, per, from, to, .. } => {
+            picked.entry(name).or_default().insert(from, (per, to.saturating_sub(from), block, param));
+            return Ok(vec![]);
+        }
         Gather::Columns { name, step, first } | Gather::Every { name, step, first } => {
             picked.entry(name).or_default().insert(first, (step, 1, block, param));
             return Ok(vec![]);
         }
         Gather::Computed(_) => return Ok(vec![]),
-        Gather::Rows(..) | Gather::Woven(_) | Gather::Zipped { .. } => {
+        Gather::Rows(..) | Gather::Woven(_) | Gather::OfHeads(_) | Gather::Zipped { .. } => {
             return Err(Error::NotRestored { architecture: architecture.name, tensor: gguf() });
         }
     };
@@ -140,6 +144,14 @@ fn woven(
     };
     if let Some(gather) = zipped {
         let shape = param.from.sources(&param.shape).pop().map(|(_, shape)| shape).unwrap_or_default();
+        return Ok(Tensor { name, role: param.role, block, gather, shape, keep_f32: false });
+    }
+    if let Gather::Heads { .. } = &param.from {
+        let turned = |param: &Param| matches!(param.from, Gather::Heads { turned: true, .. });
+        let strand = |(rows, param): (usize, &Param)| Strand { name: param.name.clone(), rows, turned: turned(param) };
+        let strands = parts.values().map(|(_, rows, _, param)| strand((*rows, param))).collect();
+        let shape = param.from.sources(&param.shape).pop().map(|(_, shape)| shape).unwrap_or_default();
+        let gather = Gather::OfHeads(strands);
         return Ok(Tensor { name, role: param.role, block, gather, shape, keep_f32: false });
     }
     let picked = Gather::Picked { name: name.clone(), per, from: per - rows, to: per };

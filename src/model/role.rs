@@ -44,6 +44,20 @@ roles! {
     AttnV "attn_v",
     /// Query, key and value in one, `[(heads + 2 * kv_heads) * head_dim, hidden]`.
     AttnQkv "attn_qkv",
+    /// The way down to latent queries, `[q_rank, hidden]` (MLA).
+    AttnQA "attn_q_a",
+    /// Norm of latent queries, `[q_rank]`.
+    AttnQANorm "attn_q_a_norm",
+    /// The way up from latent queries, `[heads * head_dim, q_rank]`.
+    AttnQB "attn_q_b",
+    /// The way down to what keys and values are made of, and the part of keys that turns, `[kv_rank + rope, hidden]`.
+    AttnKvAMqa "attn_kv_a_mqa",
+    /// Norm of what keys and values are made of, `[kv_rank]`.
+    AttnKvANorm "attn_kv_a_norm",
+    /// From each query head to what keys are made of, `[heads, kv_rank, nope]`.
+    AttnKB "attn_k_b",
+    /// From what values are made of to each head, `[heads, value, kv_rank]`.
+    AttnVB "attn_v_b",
     /// Norm of each query head, `[head_dim]`.
     AttnQNorm "attn_q_norm",
     /// Norm of each key head, `[head_dim]`.
@@ -103,6 +117,8 @@ impl Role {
             | Role::FfnGateInp
             | Role::FfnGateInpShexp
             | Role::ExpProbsB
+            | Role::AttnQANorm
+            | Role::AttnKvANorm
             | Role::AttnQNorm
             | Role::AttnKNorm
             | Role::FfnNorm
@@ -112,6 +128,11 @@ impl Role {
             | Role::AttnK
             | Role::AttnV
             | Role::AttnQkv
+            | Role::AttnQA
+            | Role::AttnQB
+            | Role::AttnKvAMqa
+            | Role::AttnKB
+            | Role::AttnVB
             | Role::AttnOut
             | Role::FfnGate
             | Role::FfnUp

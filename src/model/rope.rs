@@ -86,6 +86,8 @@ pub enum Scaling {
         beta_slow: Option<f64>,
         /// The scale of sine and cosine, if not the paper's `0.1 ln(factor) + 1`.
         attention: Option<f64>,
+        /// `mscale_all_dim`, by which latent attention scales its scores: see [`Rope::score_scale`].
+        all: Option<f64>,
         /// Whether the ends of the ramp are whole dimensions.
         truncate: bool,
     },
@@ -159,6 +161,14 @@ impl Rope {
         Frequencies { inverse, scale, long: longer }
     }
 
+    /// What latent attention multiplies its scores by, beside one over the root of its heads' width (DeepSeek).
+    pub(super) fn score_scale(&self) -> f64 {
+        match self.scaling {
+            Scaling::Yarn { factor, all: Some(all), .. } => yarn_mscale(factor, all).powi(2),
+            _ => 1.0,
+        }
+    }
+
     /// What GGUF's `rope_freqs.weight` divides each plain frequency by; only Llama 3's scaling needs it.
     pub fn divisors(&self, dim: usize) -> Option<Vec<f32>> {
         let Scaling::Llama3 { factor, low, high, original } = &self.scaling else { return None };
@@ -191,7 +201,7 @@ impl Rope {
                 keys.set("rope.scaling.type", "linear");
                 keys.set("rope.scaling.factor", *factor as f32);
             }
-            Scaling::Yarn { factor, original, beta_fast, beta_slow, attention, truncate: _ } => {
+            Scaling::Yarn { factor, original, beta_fast, beta_slow, attention, all: _, truncate: _ } => {
                 keys.set("rope.scaling.type", "yarn");
                 keys.set("rope.scaling.factor", *factor as f32);
                 keys.set("rope.scaling.original_context_length", *original as u32);
@@ -288,6 +298,7 @@ fn yarn(
         beta_fast: r.optional_positive("beta_fast")?,
         beta_slow: r.optional_positive("beta_slow")?,
         attention: r.optional_positive("attention_factor")?.or(ratio),
+        all,
         truncate: r.flag("truncate", true)?,
     })
 }

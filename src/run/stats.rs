@@ -70,7 +70,7 @@ impl Squares {
 impl Tap for Squares {
     fn value(&mut self, layer: &Layer, value: Value, x: &[f32]) -> Result<()> {
         // A tied head multiplies by the embedding, which llama-imatrix leaves out.
-        let reads = layer.ops.iter().filter(|op| op.route().is_none()).filter_map(Op::reads);
+        let reads = layer.ops.iter().filter(|op| !op.apart()).filter_map(Op::reads);
         let mut readers = reads.filter(|(v, w)| *v == value && w.role != Role::TokenEmbd).map(|(_, w)| w);
         let Some(first) = readers.next() else { return Ok(()) };
         let width = first.shape.last().copied().unwrap_or(1);
@@ -94,7 +94,7 @@ impl Tap for Squares {
     }
 
     fn expert(&mut self, layer: &Layer, value: Value, rows: &ExpertRows<'_>) -> Result<()> {
-        let reads = layer.ops.iter().filter(|op| op.route().is_some()).filter_map(Op::reads);
+        let reads = layer.ops.iter().filter(|op| op.apart()).filter_map(Op::reads);
         let mut readers = reads.filter(|(v, _)| *v == value).map(|(_, w)| w);
         let Some(first) = readers.next() else { return Ok(()) };
         let (experts, width) = (first.shape[0], first.shape[2]);

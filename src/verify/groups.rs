@@ -128,7 +128,7 @@ impl Work {
     fn new(model: &Model, sequences: &Sequences) -> Work {
         let layers = model.stacks.iter().flat_map(|stack| &stack.layers);
         let linear = |op: &Op| match op {
-            Op::Linear { w, .. } => w.shape.iter().product::<usize>() as u64,
+            Op::Linear { w, .. } | Op::Heads { w, .. } => w.shape.iter().product::<usize>() as u64,
             // A token goes to some of the matrices only.
             Op::Experts { w, .. } => w.shape.iter().skip(1).product::<usize>() as u64,
             _ => 0,

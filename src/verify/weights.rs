@@ -230,6 +230,8 @@ fn explain(
         | Gather::Unpaired { .. }
         | Gather::Picked { .. }
         | Gather::Woven(_)
+        | Gather::Heads { .. }
+        | Gather::OfHeads(_)
         | Gather::Ungrouped { .. }
         | Gather::Grouped { .. }
         | Gather::Shifted { .. }

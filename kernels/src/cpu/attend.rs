@@ -371,7 +371,7 @@ mod tests {
             let sloped = sloped && causal;
             let lengths: Vec<usize> = (0..batch).map(|i| 1 + (seed as usize % 977 + i * 7) % keys).collect();
             let sequences = Sequences { queries: tokens, keys, lengths: (padded && !causal).then_some(&lengths) };
-            let bias = numbers(heads * (tokens + keys - 1), seed ^ 11);
+            let bias = numbers(heads * (tokens + keys - 1), seed ^ 0xb);
             let (slopes, sinks) = (numbers(heads, seed ^ 7), numbers(heads, seed ^ 9));
             let slopes: Vec<f32> = slopes.iter().map(|x| x.abs() * 0.1).collect();
             let shape = Attention {

@@ -2,6 +2,8 @@
 
 mod bloom;
 mod cohere;
+mod deepseek2;
+mod deepseek3;
 mod falcon;
 mod gemma2;
 mod gemma3;
@@ -11,6 +13,7 @@ mod gptneox;
 mod gptoss;
 mod granite;
 mod llama;
+mod minicpm;
 mod mixtral;
 mod mpt;
 mod olmo2;
@@ -32,12 +35,15 @@ pub static ARCHITECTURES: &[&Architecture] = &[
     &qwen2moe::QWEN2MOE,
     &qwen3::QWEN3,
     &qwen3moe::QWEN3MOE,
+    &deepseek2::DEEPSEEK2,
+    &deepseek3::DEEPSEEK3,
     &gptoss::GPTOSS,
     &gemma2::GEMMA2,
     &gemma3::GEMMA3,
     &phi3::PHI3,
     &olmo2::OLMO2,
     &granite::GRANITE,
+    &minicpm::MINICPM,
     &glm4::GLM4,
     &cohere::COHERE,
     &stablelm::STABLELM,

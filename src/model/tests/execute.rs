@@ -46,6 +46,13 @@ fn values(
                 let (weights, bias) = (load(w), bias.as_ref().map(load));
                 at(x).iter().map(|row| product(row, &weights, bias.as_deref())).collect()
             }
+            Op::Heads { x, w } => {
+                let (weights, [count, out, inp]) = (load(w), [w.shape[0], w.shape[1], w.shape[2]]);
+                let head = |row: &Vec<f64>, h: usize| {
+                    product(&row[h * inp..][..inp], &weights[h * out * inp..][..out * inp], None)
+                };
+                at(x).iter().map(|row| (0..count).flat_map(|h| head(row, h)).collect()).collect()
+            }
             Op::Norm { kind, x, w, bias, eps } => {
                 let (w, bias) = (load(w), bias.as_ref().map(load));
                 let width = load_shape(op)[load_shape(op).len() - 1];
@@ -182,6 +189,27 @@ pub(super) fn gather(from: &Gather, shape: &[usize], tensor: &dyn Fn(&str) -> Ve
             let turn =
                 |i: usize| data.iter().flat_map(move |(data, rows)| &data[i * rows * cols..(i + 1) * rows * cols]);
             (0..turns).flat_map(|i| turn(i).copied().collect::<Vec<f32>>()).collect()
+        }
+        Gather::Heads { name, per, from, turned, .. } => {
+            let (data, [heads, n, k]) = (tensor(name), [shape[0], shape[1], shape[2]]);
+            let width = if *turned { n } else { k };
+            let element = |h: usize, r: usize, c: usize| {
+                let (row, col) = if *turned { (c, r) } else { (r, c) };
+                data[(h * per + from + row) * width + col]
+            };
+            let rows = (0..heads).flat_map(|h| (0..n).map(move |r| (h, r)));
+            rows.flat_map(|(h, r)| (0..k).map(|c| element(h, r, c)).collect::<Vec<f32>>()).collect()
+        }
+        Gather::OfHeads(strands) => {
+            let (data, k): (Vec<Vec<f32>>, _) = (strands.iter().map(|s| tensor(&s.name)).collect(), shape[1]);
+            let heads = shape[0] / strands.iter().map(|s| s.rows).sum::<usize>();
+            let element = |i: usize, h: usize, r: usize, c: usize| {
+                let n = strands[i].rows;
+                data[i][h * n * k + if strands[i].turned { c * n + r } else { r * k + c }]
+            };
+            let rows = (0..heads).flat_map(|h| (0..strands.len()).map(move |i| (h, i)));
+            let rows = rows.flat_map(|(h, i)| (0..strands[i].rows).map(move |r| (h, i, r)));
+            rows.flat_map(|(h, i, r)| (0..k).map(|c| element(i, h, r, c)).collect::<Vec<f32>>()).collect()
         }
         Gather::Shifted { name, by } => tensor(name).iter().map(|x| x + by).collect(),
         Gather::Columns { name, step, first } => {

@@ -10,10 +10,16 @@ use super::execute::gather;
 use super::{Case, Json, case, listed, object, root, stem};
 
 /// Keys of ours that the converter has not: see `Keys::windows` and `Rope::keys`.
-const OURS: &[&str] = &["attention.sliding_window", "attention.sliding_window_pattern", "rope.scaling.attn_factor"];
+const OURS: &[&str] = &[
+    "attention.sliding_window",
+    "attention.sliding_window_pattern",
+    "rope.scaling.attn_factor",
+    // without, its loader takes no model like V2-Lite but those of 26 and 27 layers
+    "attention.q_lora_rank",
+];
 /// Models that the converter writes all the same. llama.cpp then refuses to load the first (the bias of attn_output has
-/// no place), and gives other logits for the second (it does not read the ends of the ramp). The tables of the third are
-/// not read back yet; for the fourth its graph has norms in larger models only.
+/// no place), and gives other logits for the second (it does not read the ends of the ramp). For the
+/// third its graph has norms in larger models only.
 const REFUSED: &[&str] = &["qwen3-biases", "llama-rope-yarn-betas", "cohere-qk-norm"];
 
 /// Every case that the converter took, with what it wrote.

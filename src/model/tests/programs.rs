@@ -48,7 +48,8 @@ fn pairs_bring_the_two_halves_of_a_head_together() {
 #[test]
 fn over_gguf_ropes_turn_pairs_where_rows_are_in_pairs() {
     for case in cases() {
-        let paired = ["llama", "mixtral", "granite", "cohere", "glm4"].contains(&case.architecture.name);
+        let paired = ["llama", "mixtral", "granite", "minicpm", "cohere", "glm4", "deepseek2", "deepseek3"];
+        let paired = paired.contains(&case.architecture.name);
         let model = program(&case).over_gguf();
         let want = if paired { Turn::Pairs } else { Turn::Halves };
         for op in model.stacks.iter().flat_map(|s| &s.layers).flat_map(|l| &l.ops) {

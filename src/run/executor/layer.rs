@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::buffers::Buffers;
 use super::weights::{Loaded, Stack, read};
-use super::{Result, Settings, Tap, experts};
+use super::{Result, Settings, Tap, experts, heads};
 use crate::model::{Activation, Carry, Frequencies, Index, Layer, Mask, NormKind, Op, Turn, Value};
 use crate::run::Weight;
 
@@ -40,11 +40,12 @@ pub(super) fn run(
     for (at, (op, weights)) in ops.iter().zip(weights_of_layer).enumerate() {
         if let Some(tap) = &mut tap {
             experts::tap(settings, &mut values, at, ops, layer, weights_of_layer, group, &mut **tap)?;
+            heads::tap(&mut values, at, ops, layer, group, &mut **tap)?;
         }
         let value = step(settings, &mut values, at, op, weights, group, &turns)?;
         if let Some(tap) = &mut tap
             && let Some((read, _)) =
-                ops.iter().filter(|op| op.route().is_none()).filter_map(Op::reads).find(|(read, _)| read.index() == at)
+                ops.iter().filter(|op| !op.apart()).filter_map(Op::reads).find(|(read, _)| read.index() == at)
         {
             tap.value(layer, read, &value)?;
         }
@@ -202,6 +203,9 @@ pub(super) fn step(
             }
             out
         }
+        (Op::Heads { x, w }, Loaded::Linear(matrix, _, storage)) => {
+            heads::multiply(settings, values, *x, w, matrix, *storage, rows)
+        }
         (Op::Norm { kind, x, w, eps, .. }, Loaded::Weight(matrix, bias)) => {
             let mut out = values.buffers.take(values.get(*x).len());
             let (x, width, each) = (values.get(*x), w.shape.last().copied().unwrap_or(1), w.shape.len() > 1);
@@ -330,6 +334,7 @@ pub(super) fn step(
         (
             Op::Embed { .. }
             | Op::Linear { .. }
+            | Op::Heads { .. }
             | Op::Norm { .. }
             | Op::Attend { .. }
             | Op::Route { .. }

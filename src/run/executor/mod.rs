@@ -10,6 +10,7 @@ mod carry;
 mod error;
 mod experts;
 mod head;
+mod heads;
 mod layer;
 mod staged;
 mod weights;
@@ -78,7 +79,7 @@ pub trait Tap {
     /// `x` is what `value` of `layer` is for some whole sequences, `[rows, width]`. Sequences come in order.
     fn value(&mut self, layer: &Layer, value: Value, x: &[f32]) -> Result<()>;
 
-    /// The rows of `value` of `layer` that one expert's matrices read, for the same sequences.
+    /// The rows of `value` of `layer` that one expert's or one head's matrices read, for the same sequences.
     fn expert(&mut self, layer: &Layer, value: Value, rows: &ExpertRows<'_>) -> Result<()>;
 
     /// Whether [`Tap::expert`] is shown what every expert would read of every token, whoever the token goes to. The
@@ -88,7 +89,7 @@ pub trait Tap {
     }
 }
 
-/// What an expert reads.
+/// What an expert, or a head, reads.
 pub struct ExpertRows<'a> {
     /// Which of the stack.
     pub expert: usize,
@@ -331,6 +332,7 @@ fn check(op: &Op, ids: &[u32], tokens: usize) -> Result<()> {
         },
         Op::Carried(_)
         | Op::Linear { .. }
+        | Op::Heads { .. }
         | Op::Norm { .. }
         | Op::Rope { .. }
         | Op::Slice { .. }

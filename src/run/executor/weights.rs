@@ -44,6 +44,14 @@ pub(super) enum Matrix<'a> {
 }
 
 impl Matrix<'_> {
+    /// The elements of a part of it.
+    pub(super) fn part(&self, elements: std::ops::Range<usize>) -> cpu::Weight<'_> {
+        match self {
+            Matrix::F32(values) => cpu::Weight::F32(&values[elements]),
+            Matrix::Bf16(bytes) => cpu::Weight::Bf16(&bytes[2 * elements.start..2 * elements.end]),
+        }
+    }
+
     pub(super) fn view(&self) -> cpu::Weight<'_> {
         match self {
             Matrix::F32(values) => cpu::Weight::F32(values),
@@ -83,6 +91,11 @@ impl<'a> Loaded<'a> {
                 let storage = Weight::new(source, &w.from, &w.shape)?.storage();
                 let matrix = given.remove(&w.name).map_or_else(|| matrix(isa, source, w), |w| Ok(Matrix::F32(w)))?;
                 Loaded::Linear(matrix, bias, storage)
+            }
+            Op::Heads { w, .. } => {
+                let storage = Weight::new(source, &w.from, &w.shape)?.storage();
+                let matrix = given.remove(&w.name).map_or_else(|| matrix(isa, source, w), |w| Ok(Matrix::F32(w)))?;
+                Loaded::Linear(matrix, None, storage)
             }
             Op::Norm { w, bias, .. } => {
                 let bias = bias_of(bias.as_ref())?;
