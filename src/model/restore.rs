@@ -96,11 +96,7 @@ fn originals<'a>(
             };
             return Ok(names.into_iter().enumerate().map(one).collect());
         }
-        Gather::Picked { name, per, from, to } => {
-            picked.entry(name).or_default().insert(from, (per, to.saturating_sub(from), block, param));
-            return Ok(vec![]);
-        }
-        Gather::Heads { name, per, from, to, .. } => {
+        Gather::Picked { name, per, from, to } | Gather::Heads { name, per, from, to, .. } => {
             picked.entry(name).or_default().insert(from, (per, to.saturating_sub(from), block, param));
             return Ok(vec![]);
         }

@@ -1,5 +1,7 @@
 //! One weight of the release, read row by row from wherever the checkpoint keeps it.
 
+mod heads;
+
 use std::ops::Range;
 
 use planish_formats::{Dtype, Storage, View};
@@ -8,6 +10,7 @@ use planish_kernels::{Isa, block};
 use super::{Error, Result};
 use crate::dialect::{Buffers, Stored, Tensor, Tensors};
 use crate::model::Gather;
+use heads::{Heads, Strand};
 
 /// Buffers that one thread reuses from band to band.
 #[derive(Default)]
@@ -41,10 +44,8 @@ enum Parts<'a> {
     Moved { tensor: Tensor<'a>, gather: &'a Gather, rows: usize },
     /// So many rows of each tensor in turn.
     Woven(Vec<(Tensor<'a>, usize)>),
-    /// Matrices of `out` rows, each of rows `from..to` of every `per` of the tensor's, or of their columns.
-    Heads { tensor: Tensor<'a>, per: usize, from: usize, to: usize, turned: bool, out: usize },
-    /// So many rows of each head's matrices in turn.
-    OfHeads(Vec<(Tensor<'a>, usize, bool)>),
+    /// A matrix a head, or the rows of several.
+    Heads(Heads<'a>),
     /// One tensor with a number added to each element.
     Shifted { tensor: Tensor<'a>, by: f32 },
     /// Matrices stored `[in, step * out]`, `out` rows of each.
@@ -90,13 +91,17 @@ impl<'a> Weight<'a> {
                 let parts = parts.iter().map(|(name, rows)| Ok((source.tensor(name)?, *rows)));
                 Parts::Woven(parts.collect::<Result<Vec<_>>>()?)
             }
-            Gather::Heads { name, per, from, to, turned } => {
-                let out = shape.iter().rev().nth(1).copied().unwrap_or(1);
-                Parts::Heads { tensor: source.tensor(name)?, per: *per, from: *from, to: *to, turned: *turned, out }
+            Gather::Heads { name, per, from, turned, .. } => {
+                let rows = shape.iter().rev().nth(1).copied().unwrap_or(1);
+                let strand = Strand { tensor: source.tensor(name)?, per: *per, from: *from, rows, turned: *turned };
+                Parts::Heads(Heads { strands: vec![strand] })
             }
             Gather::OfHeads(strands) => {
-                let strands = strands.iter().map(|s| Ok((source.tensor(&s.name)?, s.rows, s.turned)));
-                Parts::OfHeads(strands.collect::<Result<Vec<_>>>()?)
+                let strands = strands.iter().map(|s| {
+                    let per = if s.turned { cols } else { s.rows };
+                    Ok(Strand { tensor: source.tensor(&s.name)?, per, from: 0, rows: s.rows, turned: s.turned })
+                });
+                Parts::Heads(Heads { strands: strands.collect::<Result<Vec<_>>>()? })
             }
             Gather::Shifted { name, by } => Parts::Shifted { tensor: source.tensor(name)?, by: *by },
             Gather::Columns { name, step, first } => {
@@ -153,7 +158,6 @@ impl<'a> Weight<'a> {
         match &self.parts {
             Parts::Run { tensor, .. }
             | Parts::Moved { tensor, .. }
-            | Parts::Heads { tensor, .. }
             | Parts::Shifted { tensor, .. }
             | Parts::Columns { tensor, .. }
             | Parts::Transposed { tensor } => tensor.storage(),
@@ -161,7 +165,7 @@ impl<'a> Weight<'a> {
             Parts::Zipped { views, .. } => views.first().map_or(Stored::F32, |view| view.info.storage.into()),
             Parts::Woven(parts) => parts.first().map_or(Stored::F32, |(tensor, _)| tensor.storage()),
             Parts::Stack(tensors) => tensors.first().map_or(Stored::F32, Tensor::storage),
-            Parts::OfHeads(parts) => parts.first().map_or(Stored::F32, |(tensor, ..)| tensor.storage()),
+            Parts::Heads(heads) => heads.strands.first().map_or(Stored::F32, |strand| strand.tensor.storage()),
             Parts::Values(_) => Stored::F32,
         }
     }
@@ -225,47 +229,7 @@ impl<'a> Weight<'a> {
                 }
                 Ok(())
             }
-            Parts::Heads { tensor, per, from, to, turned, out: of_head } => {
-                let mut row = rows.start;
-                while row < rows.end {
-                    let (head, at) = (row / of_head, row % of_head);
-                    let taken = (of_head - at).min(rows.end - row);
-                    let out = &mut out[(row - rows.start) * self.cols..][..taken * self.cols];
-                    let first = head * per + from;
-                    if *turned {
-                        let matrix = [to - from, *of_head];
-                        self.turned(isa, tensor, first, matrix, at, (unpacking, moved), out)?;
-                    } else {
-                        self.run(isa, tensor, first + at, unpacking, out)?;
-                    }
-                    row += taken;
-                }
-                Ok(())
-            }
-            Parts::OfHeads(strands) => {
-                let per = strands.iter().map(|(_, rows, _)| rows).sum::<usize>().max(1);
-                let mut row = rows.start;
-                while row < rows.end {
-                    let (head, mut at) = (row / per, row % per);
-                    for (tensor, of_head, turned) in strands {
-                        if at >= *of_head {
-                            at -= of_head;
-                            continue;
-                        }
-                        let taken = (of_head - at).min(rows.end - row);
-                        let out = &mut out[(row - rows.start) * self.cols..][..taken * self.cols];
-                        if *turned {
-                            let matrix = [self.cols, *of_head];
-                            self.turned(isa, tensor, head * self.cols, matrix, at, (unpacking, moved), out)?;
-                        } else {
-                            self.run(isa, tensor, head * of_head + at, unpacking, out)?;
-                        }
-                        row += taken;
-                        break;
-                    }
-                }
-                Ok(())
-            }
+            Parts::Heads(heads) => heads.read(isa, rows, self.cols, (moved, unpacking), out),
             Parts::Shifted { tensor, by } => {
                 self.run(isa, tensor, rows.start, unpacking, out)?;
                 for x in out.iter_mut() {
@@ -359,40 +323,9 @@ impl<'a> Weight<'a> {
         }
     }
 
-    /// Reads columns from `at` on of the matrix `[inp, width]` that begins with row `first` of `tensor`, as rows.
-    #[allow(clippy::too_many_arguments)]
-    fn turned(
-        &self,
-        isa: Isa,
-        tensor: &Tensor<'_>,
-        first: usize,
-        [inp, width]: [usize; 2],
-        at: usize,
-        (unpacking, matrix): (&mut Buffers, &mut Vec<f32>),
-        out: &mut [f32],
-    ) -> Result<()> {
-        matrix.resize(inp * width, 0.0);
-        match tensor {
-            Tensor::Whole(view) => decode(isa, view, width, first * width, matrix)?,
-            Tensor::Packed(packing) => packing.unpacker.logical(first..first + inp, unpacking, matrix),
-        }
-        for (j, out) in out.chunks_exact_mut(inp.max(1)).enumerate() {
-            for (out, row) in out.iter_mut().zip(matrix.chunks_exact(width.max(1))) {
-                *out = row[at + j];
-            }
-        }
-        Ok(())
-    }
-
     /// Reads the rows from `first` on of a tensor that has them in order.
     fn run(&self, isa: Isa, tensor: &Tensor<'_>, first: usize, unpacking: &mut Buffers, out: &mut [f32]) -> Result<()> {
-        match tensor {
-            Tensor::Whole(view) => decode(isa, view, self.cols, first * self.cols, out),
-            Tensor::Packed(packing) => {
-                packing.unpacker.logical(first..first + out.len() / self.cols.max(1), unpacking, out);
-                Ok(())
-            }
-        }
+        heads::run(isa, tensor, self.cols, first, unpacking, out)
     }
 }
 
@@ -414,12 +347,10 @@ impl Parts<'_> {
             },
             Parts::Run { tensor, .. } | Parts::Transposed { tensor } | Parts::Shifted { tensor, .. } => packed(tensor),
             Parts::Stack(tensors) => tensors.first().map_or(1, packed),
-            // Whole matrices, so that none is decoded twice.
-            Parts::Heads { turned: true, out, .. } => *out,
-            Parts::Heads { tensor, .. } => packed(tensor),
+            // Whole heads, so that no matrix is decoded twice.
+            Parts::Heads(heads) => heads.per(),
             Parts::Moved { .. }
             | Parts::Woven(_)
-            | Parts::OfHeads(_)
             | Parts::Columns { .. }
             | Parts::Zipped { .. }
             | Parts::Every { .. }

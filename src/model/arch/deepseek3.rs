@@ -1,6 +1,6 @@
 //! DeepSeek-V3 and R1: V2 with experts chosen by sigmoids and a correction that no gradient trains (arXiv 2412.19437).
 
-use super::deepseek2::{self, STYLE, experts, groups, holds, keys, latent};
+use super::deepseek2::{STYLE, experts, gguf, groups, latent};
 use crate::model::decoder::{ExpertNames, Style, decoder};
 use crate::model::{Architecture, Config, ConfigReader, Gguf, Result, Routing, Scoring};
 
@@ -17,7 +17,7 @@ pub(super) static DEEPSEEK3: Architecture = Architecture {
         let experts = ExpertNames { correction: Some("mlp.gate.e_score_correction_bias"), ..STYLE.experts };
         decoder(c, root, has, &Style { experts, ..STYLE })
     },
-    gguf: Some(Gguf { name: "deepseek2", holds, keys, config: deepseek2::config }),
+    gguf: Some(Gguf { name: "deepseek2", holds: gguf::holds, keys: gguf::keys, config: gguf::config }),
 };
 
 fn read(r: &mut ConfigReader) -> Result<Config> {
