@@ -8,6 +8,7 @@ pub mod amount;
 pub mod checkpoint;
 pub mod dialect;
 pub mod imatrix;
+pub mod lora;
 pub mod method;
 pub mod model;
 pub mod modelfile;

@@ -32,7 +32,7 @@ pub fn keys(job: &Job, ingredients: &Ingredients<'_>) -> Result<Kv> {
     let mut kv = Kv::new();
     kv.set("planish.version", env!("CARGO_PKG_VERSION"));
     kv.set("planish.recipe", job.recipe.name.as_str());
-    kv.set("planish.source.sha256", lines(job.checkpoint.source.files())?);
+    kv.set("planish.source.sha256", lines(&job.checkpoint.source.files())?);
     if let Some(imatrix) = ingredients.imatrix {
         kv.set("planish.imatrix.sha256", sha256(imatrix)?);
     }
@@ -52,7 +52,7 @@ pub fn json(plan: &Quantization, ingredients: &Ingredients<'_>) -> Result<Value>
     let mut json = json!({
         "planish.version": env!("CARGO_PKG_VERSION"),
         "planish.recipe": plan.target.name,
-        "planish.source.sha256": lines(plan.checkpoint.source.files())?,
+        "planish.source.sha256": lines(&plan.checkpoint.source.files())?,
     });
     if let Some(imatrix) = ingredients.imatrix {
         json["planish.imatrix.sha256"] = sha256(imatrix)?.into();

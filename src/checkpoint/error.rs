@@ -17,6 +17,9 @@ pub enum Error {
     /// How its weights are stored.
     #[error(transparent)]
     Dialect(#[from] crate::dialect::Error),
+    /// An adapter.
+    #[error(transparent)]
+    Adapter(#[from] crate::lora::Error),
     /// Neither a path nor a model in the local cache.
     #[error("{path}: no such file or folder")]
     NoSuchPath {
@@ -61,6 +64,7 @@ impl Error {
         match self {
             Error::Container(error) => error.kind(),
             Error::Dialect(error) => error.kind(),
+            Error::Adapter(error) => error.kind(),
             Error::Read { .. } => Kind::Io,
             Error::NoSuchPath { .. } | Error::MissingFile { .. } | Error::Json { .. } | Error::LfsPointer { .. } => {
                 Kind::Bad
@@ -73,6 +77,7 @@ impl Error {
         match self {
             Error::Container(error) => error.hint(),
             Error::Dialect(error) => error.hint(),
+            Error::Adapter(error) => error.hint(),
             Error::NoSuchPath { cache: Some(cache), .. } => {
                 Some(format!("looked for a downloaded model in {} too; download it first", cache.display()))
             }

@@ -17,6 +17,7 @@ pub use sampling::{sampling_keys, sampling_parameters, sampling_settings};
 use serde_json::{Map, Value};
 
 use crate::dialect::{self, Tensors};
+use crate::lora::{self, Adapter};
 
 /// A JSON object, keys in file order.
 pub type Json = Map<String, Value>;
@@ -80,6 +81,14 @@ impl Checkpoint {
             }
         };
         Ok((Checkpoint { path, source, about }, unread))
+    }
+
+    /// Merges the adapter in `folder`, times `scale`, into the weights: they are read with it from now on.
+    pub fn merge(&mut self, folder: &Path, scale: f64) -> Result<()> {
+        match &self.about {
+            About::HuggingFace { .. } => Ok(self.source.merge(Adapter::open(folder, scale)?)?),
+            About::Gguf(_) => Err(lora::Error::Gguf.into()),
+        }
     }
 
     /// The folder that holds the files beside the tensors.

@@ -15,7 +15,7 @@ use planish::text::Encoder;
 use serde_json::json;
 
 use super::exit::UsageError;
-use super::options::parse_size;
+use super::options::{Adapters, parse_size};
 use super::progress;
 use super::show::{self, Out};
 use super::work::threads;
@@ -28,6 +28,8 @@ use super::work::threads;
 pub(crate) struct Args {
     /// A checkpoint folder, a GGUF, or `owner/name` in the local Hugging Face cache. Not needed to merge only.
     model: Option<PathBuf>,
+    #[command(flatten)]
+    adapters: Adapters,
     /// A text to run the model on. Repeatable: each is cut into chunks by itself.
     #[arg(long, value_name = "FILE")]
     text: Vec<PathBuf>,
@@ -116,7 +118,7 @@ pub(crate) fn run(args: &Args, out: &Out) -> anyhow::Result<()> {
         (None, false) => return Err(UsageError("--text needs a model to run".to_owned()).into()),
         (Some(model), false) => {
             let keep = args.save_every.map(|every| (every as usize, journal(&args.output)));
-            Some(run_on(&Checkpoint::open(model)?, &args.text, &args.cutting, args.threads, keep)?)
+            Some(run_on(&args.adapters.open(model)?, &args.text, &args.cutting, args.threads, keep)?)
         }
     };
     let mut imatrix = Imatrix::default();

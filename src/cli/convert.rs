@@ -1,6 +1,5 @@
 //! `planish convert`: another container, the same weights.
 
-use planish::checkpoint::Checkpoint;
 use planish::plan::{Restoration, default_folder};
 use planish::run;
 
@@ -41,7 +40,7 @@ pub(crate) fn run(args: &Args, out: &Out) -> anyhow::Result<Status> {
         To::F32 => "f32",
         To::Hf => return to_hf(args, out),
     };
-    let job = args.types.job(Checkpoint::open(&args.source.model)?, recipe(mix)?, None, false, out)?;
+    let job = args.types.job(args.source.open()?, recipe(mix)?, None, false, out)?;
     execute(&job, args.types.split_max_size, &args.target, None, None, out)
 }
 
@@ -66,7 +65,7 @@ pub(crate) fn restoration(source: &Source, types: &Types, out: &Out) -> anyhow::
     if let Some(option) = types.of_gguf() {
         return Err(UsageError(format!("{option}: says how a GGUF is made; --to hf writes none")).into());
     }
-    let plan = Restoration::new(Checkpoint::open(&source.model)?)?;
+    let plan = Restoration::new(source.open()?)?;
     for warning in &plan.warnings {
         out.warning(warning);
     }

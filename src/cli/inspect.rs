@@ -50,7 +50,8 @@ pub(crate) fn run(args: &Args, out: &Out) -> anyhow::Result<()> {
     if args.html.is_some() {
         return Err(UsageError("--html shows importance matrices, and this is none".to_owned()).into());
     }
-    let (checkpoint, unread) = Checkpoint::open_as_stored(&source.model)?;
+    let (mut checkpoint, unread) = Checkpoint::open_as_stored(&source.model)?;
+    source.adapters.merge(&mut checkpoint)?;
     if let Some(error) = unread {
         out.warning(&error.to_string());
     }

@@ -18,6 +18,45 @@ use super::show::Out;
 pub(crate) struct Source {
     /// A checkpoint folder, a GGUF (any part of a split one), or `owner/name` in the local Hugging Face cache.
     pub(crate) model: PathBuf,
+    #[command(flatten)]
+    pub(crate) adapters: Adapters,
+}
+
+/// Adapters to be merged into a checkpoint.
+#[derive(clap::Args)]
+pub(crate) struct Adapters {
+    /// Merge a LoRA adapter of PEFT's (a folder with adapter_config.json) while reading, times SCALE if given. Repeatable.
+    #[arg(long, value_name = "DIR[:SCALE]", value_parser = parse_adapter)]
+    lora: Vec<(PathBuf, f64)>,
+}
+
+impl Adapters {
+    /// Opens a checkpoint and merges all of them.
+    pub(crate) fn open(&self, model: &Path) -> anyhow::Result<Checkpoint> {
+        let mut checkpoint = Checkpoint::open(model)?;
+        self.merge(&mut checkpoint)?;
+        Ok(checkpoint)
+    }
+
+    /// Merges all of them.
+    pub(crate) fn merge(&self, checkpoint: &mut Checkpoint) -> anyhow::Result<()> {
+        Ok(self.lora.iter().try_for_each(|(folder, scale)| checkpoint.merge(folder, *scale))?)
+    }
+}
+
+impl Source {
+    /// Opens it and merges the adapters.
+    pub(crate) fn open(&self) -> anyhow::Result<Checkpoint> {
+        self.adapters.open(&self.model)
+    }
+}
+
+/// A folder, and a number after the last colon.
+fn parse_adapter(text: &str) -> Result<(PathBuf, f64), String> {
+    match text.rsplit_once(':').map(|(folder, scale)| (folder, scale.parse::<f64>())) {
+        Some((folder, Ok(scale))) if scale.is_finite() => Ok((folder.into(), scale)),
+        _ => Ok((text.into(), 1.0)),
+    }
 }
 
 /// How products are computed.

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use super::exit::{Status, UsageError};
 use super::options::{Groups, Source, Types};
+use super::plan::{adapted, adapters};
 use super::quantize::Args;
 use super::rounding::Asked;
 use super::show::{self, Out};
@@ -142,7 +143,7 @@ fn plan(source: &Source, types: &Types, target: Target, out: &Out) -> anyhow::Re
     if let Some(option) = types.of_gguf() {
         return Err(UsageError(format!("{option}: says how a GGUF is made; --to {} writes none", target.name)).into());
     }
-    let plan = Quantization::new(Checkpoint::open(&source.model)?, target)?;
+    let plan = Quantization::new(source.open()?, target)?;
     for warning in &plan.warnings {
         out.warning(warning);
     }
@@ -179,7 +180,7 @@ fn summary(plan: &Quantization, file_bytes: u64) -> Vec<(&'static str, String)> 
     }
     let types: Vec<String> = types.iter().map(|(storage, count)| format!("{} x {count}", storage.name())).collect();
     let copied: Vec<String> = plan.copied.iter().map(|path| name(path)).collect();
-    vec![
+    let mut rows = vec![
         ("architecture", plan.architecture.to_owned()),
         ("weights", show::count(plan.weights())),
         ("target", format!("{}: {}", plan.target.name, plan.target.about)),
@@ -187,7 +188,9 @@ fn summary(plan: &Quantization, file_bytes: u64) -> Vec<(&'static str, String)> 
         ("copied", if copied.is_empty() { "nothing".to_owned() } else { copied.join(", ") }),
         ("source", show::bytes(plan.checkpoint.tensor_bytes())),
         ("release", format!("{} ({:.2} bits a weight)", show::bytes(file_bytes), plan.bits_per_weight())),
-    ]
+    ];
+    rows.extend(adapters(&plan.checkpoint.source).map(|told| ("adapters", told)));
+    rows
 }
 
 fn done(plan: &Quantization, outcome: &Outcome) -> Vec<(&'static str, String)> {
@@ -228,6 +231,7 @@ fn summary_json(plan: &Quantization) -> Value {
         "group_size": plan.target.group,
         "weights": plan.weights(),
         "source_bytes": plan.checkpoint.tensor_bytes(),
+        "adapted_tensors": adapted(&plan.checkpoint.source),
         "tensor_bytes": plan.tensor_bytes(),
         "bits_per_weight": plan.bits_per_weight(),
         "quantization_config": plan.config.get("quantization_config"),

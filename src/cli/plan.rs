@@ -1,6 +1,6 @@
 //! `planish plan`: what `quantize` would do to each tensor.
 
-use planish::checkpoint::Checkpoint;
+use planish::dialect::Tensors;
 use planish::plan::{Coverage, Outline, Why, default_folder, default_output};
 use planish::run::buffer_bytes;
 use planish_formats::{Layout, gguf};
@@ -39,7 +39,7 @@ pub(crate) fn run(args: &Args, out: &Out) -> anyhow::Result<()> {
         return packed::show(&args.source, &args.types, target, out);
     }
     let recipe = recipe(&args.to)?;
-    let checkpoint = Checkpoint::open(&args.source.model)?;
+    let checkpoint = args.source.open()?;
     let job = args.types.job(checkpoint, recipe, args.weighing.read()?, false, out)?;
     let output = default_output(&job.checkpoint, &job.recipe);
     let layout = gguf::layout(&output, &job.kv, &job.infos(), args.types.split_max_size)?;
@@ -96,6 +96,7 @@ pub(crate) fn summary(outline: &Outline, file_bytes: u64) -> Vec<(&'static str, 
         ("source", show::bytes(outline.checkpoint.tensor_bytes())),
         ("release", format!("{} ({:.2} bits a weight)", show::bytes(file_bytes), outline.bits_per_weight())),
     ];
+    rows.extend(adapters(&outline.checkpoint.source).map(|told| ("adapters", told)));
     if let Some(coverage) = outline.coverage {
         let without = coverage.missing.len();
         rows.push((
@@ -104,6 +105,12 @@ pub(crate) fn summary(outline: &Outline, file_bytes: u64) -> Vec<(&'static str, 
         ));
     }
     rows
+}
+
+/// What adapters do to the weights, if there are any.
+pub(crate) fn adapters(source: &Tensors) -> Option<String> {
+    let (added, instead) = source.merged();
+    (added + instead > 0).then(|| format!("added to {added} tensors, in the place of {instead}"))
 }
 
 fn json(outline: &Outline, layout: &Layout) -> Value {
@@ -143,6 +150,12 @@ fn coverage(coverage: &Coverage) -> Value {
     })
 }
 
+/// How many tensors adapters change.
+pub(crate) fn adapted(source: &Tensors) -> usize {
+    let (added, instead) = source.merged();
+    added + instead
+}
+
 /// The fields that `plan` and `quantize` share.
 pub(crate) fn summary_json(outline: &Outline) -> Value {
     json!({
@@ -152,6 +165,7 @@ pub(crate) fn summary_json(outline: &Outline) -> Value {
         "file_type": outline.file_type,
         "weights": outline.weights(),
         "source_bytes": outline.checkpoint.tensor_bytes(),
+        "adapted_tensors": adapted(&outline.checkpoint.source),
         "tensor_bytes": outline.tensor_bytes(),
         "bits_per_weight": outline.bits_per_weight(),
         "importance": outline.coverage.map(coverage),

@@ -124,7 +124,7 @@ pub(crate) fn run(args: &Args, out: &Out) -> anyhow::Result<Status> {
         return packed::run(args, target, proof.as_ref(), out);
     }
     let recipe = recipe(&args.to)?;
-    let checkpoint = Checkpoint::open(&args.source.model)?;
+    let checkpoint = args.source.open()?;
     let output = args.target.output.clone().unwrap_or_else(|| plan::default_output(&checkpoint, &recipe));
     if !args.calibration.texts.is_empty() {
         run::check_name(&output, args.target.force)?;

@@ -16,7 +16,7 @@ use planish::verify::report::{Check, Report, Status as CheckStatus, Verdict};
 use planish::verify::{Condition, Cut, Event, Options, Policy, Text, judge, verify};
 
 use super::exit::Status;
-use super::options::{AskedPrecision, parse_bytes};
+use super::options::{Adapters, AskedPrecision, parse_bytes};
 use super::reports::Reports;
 use super::rounding;
 use super::show::Out;
@@ -33,6 +33,9 @@ pub(crate) struct Args {
     reference: PathBuf,
     /// The model to be judged: the same kinds.
     candidate: PathBuf,
+    /// Of the reference.
+    #[command(flatten)]
+    adapters: Adapters,
     /// A text to score, UTF-8. Repeatable: each file is a slice of its own in the report.
     #[arg(long, value_name = "FILE", required = true)]
     text: Vec<PathBuf>,
@@ -242,7 +245,7 @@ pub(crate) fn run(args: &Args, out: &Out) -> anyhow::Result<Status> {
     let account = args.rounding.as_deref().map(rounding::read).transpose()?;
     let cancel = signals::cancel()?;
     let job = Job::new(&args.text, &args.scoring, &args.gates, threads(args.threads))?;
-    let (reference, candidate) = (Checkpoint::open(&args.reference)?, Checkpoint::open(&args.candidate)?);
+    let (reference, candidate) = (args.adapters.open(&args.reference)?, Checkpoint::open(&args.candidate)?);
     let mut report = job.run(&reference, &candidate, &cancel)?;
     report.rounding = account;
     warn(&report, out);

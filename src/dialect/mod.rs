@@ -10,6 +10,7 @@ mod compressed_tensors;
 mod error;
 mod fp8_block;
 mod gptq;
+mod merged;
 mod modules;
 mod mxfp4;
 mod packed;
@@ -20,6 +21,7 @@ mod tensors;
 mod unpack;
 
 pub use error::{Error, Result};
+pub use merged::{Delta, Whole};
 use planish_formats::Source;
 pub use stored::{Element, Scheme, Stored};
 pub use target::{Form, Linear, TARGETS, Target};

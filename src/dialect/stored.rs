@@ -9,6 +9,8 @@ use planish_formats::{Dtype, Storage};
 pub enum Stored {
     /// One tensor has them all.
     Whole(Storage),
+    /// One tensor has them all but for what an adapter adds to them.
+    Merged(Storage),
     /// Codes in one tensor, their scales and zero points in others.
     Packed(Scheme),
 }
@@ -21,6 +23,7 @@ impl Stored {
     pub fn name(self) -> Cow<'static, str> {
         match self {
             Stored::Whole(storage) => storage.name().into(),
+            Stored::Merged(storage) => format!("{} + LoRA", storage.name()).into(),
             Stored::Packed(scheme) => scheme.name(),
         }
     }
@@ -28,8 +31,10 @@ impl Stored {
     /// Bits an element, scales and zero points included; those of a packed one for a matrix `[rows, cols]`.
     pub fn bits(self, rows: usize, cols: usize) -> f64 {
         match self {
-            Stored::Whole(Storage::Plain(dtype)) => dtype.bits() as f64,
-            Stored::Whole(Storage::Blocks(ty)) => ty.block_bytes() as f64 * 8.0 / ty.block_len() as f64,
+            Stored::Whole(Storage::Plain(dtype)) | Stored::Merged(Storage::Plain(dtype)) => dtype.bits() as f64,
+            Stored::Whole(Storage::Blocks(ty)) | Stored::Merged(Storage::Blocks(ty)) => {
+                ty.block_bytes() as f64 * 8.0 / ty.block_len() as f64
+            }
             Stored::Packed(scheme) => scheme.bits(rows, cols),
         }
     }
@@ -37,7 +42,7 @@ impl Stored {
     /// Bytes of a tensor of this shape, scales and zero points included; 0 where it has no size.
     pub fn bytes(self, shape: &[usize]) -> u64 {
         match self {
-            Stored::Whole(storage) => storage.bytes(shape).unwrap_or(0) as u64,
+            Stored::Whole(storage) | Stored::Merged(storage) => storage.bytes(shape).unwrap_or(0) as u64,
             Stored::Packed(scheme) => {
                 let (cols, rows) =
                     (shape.last().copied().unwrap_or(1), shape.iter().rev().nth(1).copied().unwrap_or(1));
@@ -52,10 +57,18 @@ impl Stored {
         matches!(self, Stored::Packed(_) | Stored::Whole(Storage::Blocks(_)))
     }
 
-    /// What one tensor has, if it is one.
+    /// What one tensor has, if it is one and nothing is added to it.
     pub fn whole(self) -> Option<Storage> {
         match self {
             Stored::Whole(storage) => Some(storage),
+            Stored::Merged(_) | Stored::Packed(_) => None,
+        }
+    }
+
+    /// The type of the one tensor that has them, whatever is added to it.
+    pub fn of_one(self) -> Option<Storage> {
+        match self {
+            Stored::Whole(storage) | Stored::Merged(storage) => Some(storage),
             Stored::Packed(_) => None,
         }
     }

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 
-use planish_formats::{Info, Meta, Source, View};
+use planish_formats::{Info, Meta, Source, Storage};
 
 use super::packed::Packed;
 use super::unpack::Unpacker;
-use super::{Dialect, Error, Reading, Result, Stored, named, plain};
+use super::{Delta, Dialect, Error, Reading, Result, Stored, Whole, named, plain};
 use crate::checkpoint::Json;
+use crate::lora::{self, Adapter};
 use crate::model::ConfigReader;
 
 /// An opened checkpoint as a list of logical tensors.
@@ -20,6 +21,11 @@ pub struct Tensors {
     packed: Vec<Option<Packed>>,
     by_name: HashMap<String, usize>,
     notes: Vec<String>,
+    /// What is added to tensors, by name.
+    deltas: HashMap<String, Vec<Delta>>,
+    /// Tensors of adapters in the place of the source's, by name.
+    instead: HashMap<String, (usize, String)>,
+    adapters: Vec<Box<dyn Source>>,
 }
 
 /// A source that could not be read as its configuration says.
@@ -34,7 +40,7 @@ pub struct Unread {
 #[derive(Clone, Debug)]
 pub enum Tensor<'a> {
     /// As the source has it.
-    Whole(View<'a>),
+    Whole(Whole<'a>),
     /// Made of several.
     Packed(Packing<'a>),
 }
@@ -52,7 +58,8 @@ impl Tensors {
         let infos: Vec<Info<Stored>> = source.infos().iter().map(whole).collect();
         let packed = infos.iter().map(|_| None).collect();
         let by_name = index(&infos);
-        Tensors { source, dialect: &plain::Plain, infos, packed, by_name, notes: vec![] }
+        let (deltas, instead, adapters) = (HashMap::new(), HashMap::new(), vec![]);
+        Tensors { source, dialect: &plain::Plain, infos, packed, by_name, notes: vec![], deltas, instead, adapters }
     }
 
     /// The tensors of `source` as the `quantization_config` in `config`, a config.json, says that they are stored.
@@ -102,6 +109,58 @@ impl Tensors {
         Ok(())
     }
 
+    /// Adds what `adapter` adds to each weight and takes the weights that it has instead.
+    ///
+    /// # Errors
+    /// A tensor of the adapter that is for no weight, or does not fit it; a weight that is quantized.
+    pub fn merge(&mut self, adapter: Adapter) -> Result<(), lora::Error> {
+        let Adapter { source, deltas, instead } = adapter;
+        let place = self.adapters.len();
+        for (weight, tensor) in instead {
+            let (at, name) = self.adapted(&weight, &tensor)?;
+            let found = source.view(&tensor)?.info;
+            let info = &mut self.infos[at];
+            if info.shape != found.shape {
+                let (found, expected) = (found.shape.clone(), info.shape.clone());
+                return Err(lora::Error::Shape { tensor, found, weight: name, expected });
+            }
+            if info.storage.whole().is_none() {
+                return Err(lora::Error::Quantized { weight: name, found: info.storage.name().into_owned() });
+            }
+            info.storage = found.storage.into();
+            self.instead.insert(name, (place, tensor));
+        }
+        for (weight, delta) in deltas {
+            let (at, name) = self.adapted(&weight, &weight)?;
+            let info = &mut self.infos[at];
+            if info.shape != delta.shape() {
+                let (found, expected) = (delta.shape().to_vec(), info.shape.clone());
+                return Err(lora::Error::Shape { tensor: weight, found, weight: name, expected });
+            }
+            let Some(storage @ Storage::Plain(_)) = info.storage.of_one() else {
+                return Err(lora::Error::Quantized { weight: name, found: info.storage.name().into_owned() });
+            };
+            info.storage = Stored::Merged(storage);
+            self.deltas.entry(name).or_default().push(delta);
+        }
+        self.adapters.push(source);
+        Ok(())
+    }
+
+    /// The weight that an adapter calls `weight`: a class without a head saves without what stands before its layers.
+    fn adapted(&self, weight: &str, tensor: &str) -> Result<(usize, String), lora::Error> {
+        let bare = weight.split_once('.').map_or(weight, |(_, rest)| rest);
+        let names = [weight.to_owned(), format!("model.{weight}"), bare.to_owned()];
+        let found = names.into_iter().find_map(|name| Some((*self.by_name.get(&name)?, name)));
+        let missing = || lora::Error::NoWeight { tensor: tensor.to_owned(), weight: weight.to_owned() };
+        found.ok_or_else(missing)
+    }
+
+    /// How many tensors adapters add to, and how many they have instead.
+    pub fn merged(&self) -> (usize, usize) {
+        (self.deltas.len(), self.instead.len())
+    }
+
     /// All logical tensors, in file order.
     pub fn infos(&self) -> &[Info<Stored>] {
         &self.infos
@@ -121,7 +180,14 @@ impl Tensors {
             Some((info, Some(packed))) => {
                 Ok(Tensor::Packed(Packing { info, unpacker: Unpacker::new(packed, self.source.as_ref())? }))
             }
-            Some((_, None)) => Ok(Tensor::Whole(self.source.view(name)?)),
+            Some((_, None)) => {
+                let deltas = self.deltas.get(name).map_or(&[][..], Vec::as_slice);
+                let view = match self.instead.get(name) {
+                    Some((adapter, tensor)) => self.adapters[*adapter].view(tensor)?,
+                    None => self.source.view(name)?,
+                };
+                Ok(Tensor::Whole(Whole { view, deltas }))
+            }
             None => Err(planish_formats::Error::MissingTensor {
                 files: self.source.files().to_vec(),
                 tensor: name.to_owned(),
@@ -135,9 +201,10 @@ impl Tensors {
         self.source.meta()
     }
 
-    /// The files that hold the data, in shard order.
-    pub fn files(&self) -> &[PathBuf] {
-        self.source.files()
+    /// The files that hold the data, in shard order; adapters' last.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let adapters = self.adapters.iter().flat_map(|adapter| adapter.files());
+        self.source.files().iter().chain(adapters).cloned().collect()
     }
 
     /// Bytes of all stored tensors.
@@ -165,7 +232,8 @@ impl Tensor<'_> {
     /// How it is stored.
     pub fn storage(&self) -> Stored {
         match self {
-            Tensor::Whole(view) => view.info.storage.into(),
+            Tensor::Whole(whole) if !whole.deltas.is_empty() => Stored::Merged(whole.info.storage),
+            Tensor::Whole(whole) => whole.info.storage.into(),
             Tensor::Packed(packing) => packing.info.storage,
         }
     }

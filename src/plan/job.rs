@@ -243,7 +243,7 @@ fn from_gguf(checkpoint: &Checkpoint, kv: &Kv) -> Result<Release> {
             shape: info.shape.clone(),
             gather: Gather::Whole(info.name.clone()),
             source: info.storage,
-            kept: info.storage.whole().unwrap_or(Storage::Plain(Dtype::F32)),
+            kept: info.storage.of_one().unwrap_or(Storage::Plain(Dtype::F32)),
         })
         .collect();
     let warnings = quantized_warning(&tensors).into_iter().collect();
@@ -259,8 +259,9 @@ fn quantized_warning(tensors: &[Part]) -> Option<String> {
 /// Plain types that GGUF readers compute with stay; the others become F32.
 fn kept_type(stored: Stored) -> Storage {
     match stored {
-        Stored::Whole(kept @ Storage::Plain(Dtype::F16 | Dtype::BF16 | Dtype::F32)) => kept,
-        Stored::Whole(_) | Stored::Packed(_) => Storage::Plain(Dtype::F32),
+        Stored::Whole(kept @ Storage::Plain(Dtype::F16 | Dtype::BF16 | Dtype::F32))
+        | Stored::Merged(kept @ Storage::Plain(Dtype::F16 | Dtype::BF16 | Dtype::F32)) => kept,
+        Stored::Whole(_) | Stored::Merged(_) | Stored::Packed(_) => Storage::Plain(Dtype::F32),
     }
 }
 

@@ -218,7 +218,7 @@ fn scale_type(infos: &[Info<Stored>]) -> ScaleType {
 
 /// What is not packed stays as it is; what was packed by another becomes BF16.
 fn kept(stored: Stored) -> Storage {
-    stored.whole().unwrap_or(Storage::Plain(Dtype::BF16))
+    stored.of_one().unwrap_or(Storage::Plain(Dtype::BF16))
 }
 
 /// The tensors in file order: as safetensors writes them, every element at a multiple of its size, else as they come.

@@ -4,11 +4,11 @@ mod heads;
 
 use std::ops::Range;
 
-use planish_formats::{Dtype, Storage, View};
+use planish_formats::{Dtype, Storage};
 use planish_kernels::{Isa, block};
 
 use super::{Error, Result};
-use crate::dialect::{Buffers, Stored, Tensor, Tensors};
+use crate::dialect::{Buffers, Stored, Tensor, Tensors, Whole};
 use crate::model::Gather;
 use heads::{Heads, Strand};
 
@@ -51,9 +51,9 @@ enum Parts<'a> {
     /// Matrices stored `[in, step * out]`, `out` rows of each.
     Columns { tensor: Tensor<'a>, step: usize, first: usize, out: usize },
     /// An element of each in turn, `inp` rows of each matrix; their own rows are these columns if transposed.
-    Zipped { views: Vec<View<'a>>, transposed: bool, inp: usize },
+    Zipped { views: Vec<Whole<'a>>, transposed: bool, inp: usize },
     /// Every `step`-th element from `first` on.
-    Every { view: View<'a>, step: usize, first: usize },
+    Every { view: Whole<'a>, step: usize, first: usize },
     /// The tensor is stored `[in, out]`.
     Transposed { tensor: Tensor<'a> },
     /// Not in the checkpoint at all.
@@ -184,6 +184,9 @@ impl<'a> Weight<'a> {
             _ => return None,
         };
         let Tensor::Whole(view) = tensor else { return None };
+        if !view.deltas().is_empty() {
+            return None;
+        }
         let row = view.info.storage.bytes(&[self.cols])?;
         view.bytes.get(at * row..(at + rows.len()) * row)
     }
@@ -360,7 +363,7 @@ impl Parts<'_> {
 }
 
 /// Decodes the elements from `first` on that fill `out`. `cols` is the tensor's own row length, along which blocks lie.
-fn decode(isa: Isa, view: &View, cols: usize, first: usize, out: &mut [f32]) -> Result<()> {
+fn decode(isa: Isa, view: &Whole<'_>, cols: usize, first: usize, out: &mut [f32]) -> Result<()> {
     let storage = view.info.storage;
     let not_weights = || Error::NotWeights { tensor: view.info.name.clone(), found: storage.name().into() };
     let span = |elements: usize| match storage {
@@ -373,6 +376,7 @@ fn decode(isa: Isa, view: &View, cols: usize, first: usize, out: &mut [f32]) -> 
     let bytes = view.bytes.get(from..to).ok_or_else(not_weights)?;
     if let Some(codec) = block::codec(storage.name()) {
         codec.decode(isa, bytes, out);
+        view.deltas().iter().for_each(|delta| delta.add(first, out));
         return Ok(());
     }
     match storage {

@@ -1,6 +1,8 @@
 //! The tiny models of fixtures/golden-logits with a tokenizer: their 96 tokens are the newline and the printable ASCII
 //! characters.
 
+#![allow(dead_code)]
+
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, json};
