@@ -53,10 +53,14 @@ impl Source {
 
 /// A folder, and a number after the last colon.
 fn parse_adapter(text: &str) -> Result<(PathBuf, f64), String> {
-    match text.rsplit_once(':').map(|(folder, scale)| (folder, scale.parse::<f64>())) {
-        Some((folder, Ok(scale))) if scale.is_finite() => Ok((folder.into(), scale)),
-        _ => Ok((text.into(), 1.0)),
+    let (folder, scale) = match text.rsplit_once(':').map(|(folder, scale)| (folder, scale.parse::<f64>())) {
+        Some((folder, Ok(scale))) => (folder, scale),
+        _ => (text, 1.0),
+    };
+    if folder.is_empty() || !scale.is_finite() || scale == 0.0 {
+        return Err(format!("{text}: expected a folder, and a number other than 0 after a colon"));
     }
+    Ok((folder.into(), scale))
 }
 
 /// How products are computed.
