@@ -4,6 +4,8 @@
 //! `qscale_weight` (Mistral), `weight_scale` where a row or the tensor has one scale (FBGEMM). Blocks at the lower and right
 //! edge may be cut. Sources: `README_WEIGHTS.md` and `inference/fp8_cast_bf16.py` of DeepSeek-V3.
 
+use std::collections::HashMap;
+
 use planish_formats::{Dtype, Info, Source, Storage};
 
 use super::packed::{Packed, find, matrix, of_type, shape};
@@ -58,8 +60,10 @@ impl Dialect for Fp8Block {
             }
         };
         let mut reading = Reading::default();
+        // Most names that are looked for are not there.
+        let by_name: HashMap<&str, &Info> = source.infos().iter().map(|info| (info.name.as_str(), info)).collect();
         for info in source.infos() {
-            if let Some(scales) = scales(source, &info.name)
+            if let Some(scales) = scales(&by_name, &info.name)
                 && let Some(packed) = packed(info, scales, block)?
             {
                 reading.packed.push((info.name.clone(), packed));
@@ -81,11 +85,11 @@ impl Dialect for Fp8Block {
 }
 
 /// The scales of the weight of this name.
-fn scales<'a>(source: &'a dyn Source, weight: &str) -> Option<&'a Info> {
+fn scales<'a>(by_name: &HashMap<&str, &'a Info>, weight: &str) -> Option<&'a Info> {
     let after = AFTER.iter().map(|end| format!("{weight}{end}"));
     let instead =
         weight.strip_suffix("weight").into_iter().flat_map(|of| INSTEAD.iter().map(move |part| format!("{of}{part}")));
-    after.chain(instead).find_map(|name| source.view(&name).ok()).map(|view| view.info)
+    after.chain(instead).find_map(|name| by_name.get(name.as_str()).copied())
 }
 
 fn packed(weight: &Info, scales: &Info, block: Option<[usize; 2]>) -> Result<Option<Packed>> {
