@@ -73,6 +73,19 @@ pub struct Latent {
     pub v: usize,
 }
 
+/// What an encoder has beside a decoder's parts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bidirectional {
+    /// Kinds of text (first, second) that have an embedding; 0 without one.
+    pub token_types: usize,
+    /// Rows of the checkpoint's positions that stand before that of the first token.
+    pub first_position: usize,
+    /// Width of the embedding, if another than that of the residual stream.
+    pub embedding: usize,
+    /// Sets of weights that the layers share in equal parts, one after the other; as many as layers where none is shared.
+    pub groups: usize,
+}
+
 /// What makes logits of the last hidden state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Head {
@@ -141,6 +154,8 @@ pub struct Config {
     /// Layers after those of the model, each for one more token ahead (multi-token prediction). The program has none of
     /// them.
     pub ahead: usize,
+    /// What it has as an encoder; every token then sees all of its sequence.
+    pub encoder: Option<Bidirectional>,
 }
 
 impl Config {
@@ -173,6 +188,7 @@ impl Config {
             experts: None,
             latent: None,
             ahead: 0,
+            encoder: None,
         }
     }
 }

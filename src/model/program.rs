@@ -66,6 +66,8 @@ pub enum Index {
     Token,
     /// Its position in the sequence, from 0.
     Position,
+    /// Nothing: the first row is every token's.
+    First,
 }
 
 /// The ops whose weights are in memory together.
@@ -138,8 +140,21 @@ pub struct Stack {
 pub enum Objective {
     /// Logits of the next token under [`Carry::Logits`].
     Causal,
+    /// Logits of the token at each place itself, under [`Carry::Logits`]: what stood where a mask stands. llama.cpp computes
+    /// no such head; the GGUF is that of the model without it.
+    Masked,
     /// Normed hidden states under [`Carry::Hidden`]: a base model without a head.
     Hidden,
+}
+
+impl Objective {
+    /// Whether the program ends with a layer that makes logits.
+    pub fn has_head(self) -> bool {
+        match self {
+            Objective::Causal | Objective::Masked => true,
+            Objective::Hidden => false,
+        }
+    }
 }
 
 /// A whole model, from token ids to what its [`Objective`] says.
@@ -154,6 +169,14 @@ pub struct Model {
 }
 
 impl Model {
+    /// The same without the layer that makes logits, if there is one: hidden states are what is left.
+    pub fn without_head(mut self) -> Model {
+        if self.objective.has_head() {
+            self.stacks.last_mut().and_then(|stack| stack.layers.pop());
+        }
+        Model { objective: Objective::Hidden, ..self }
+    }
+
     /// Every weight and bias with its layer, in the order of execution. A tied embedding comes twice.
     pub fn params(&self) -> impl Iterator<Item = (&Layer, &Param)> {
         self.stacks.iter().flat_map(|s| &s.layers).flat_map(|layer| layer.params().map(move |p| (layer, p)))

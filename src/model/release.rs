@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use planish_formats::Info;
 
-use super::{Architecture, Config, Error, Gather, Head, Model, Param, Result, Role};
+use super::{Architecture, Config, Error, Gather, Head, Model, Objective, Param, Result, Role};
 
 /// A tensor of the GGUF.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,7 +27,24 @@ pub struct Tensor {
 /// that one comes from is there and of the right shape; the checkpoint has no tensor of which nothing is known.
 pub fn release<S>(architecture: &Architecture, config: &Config, checkpoint: &[Info<S>]) -> Result<Vec<Tensor>> {
     architecture.held(config)?;
-    Ok(checked(architecture, config, checkpoint)?.1)
+    let (model, mut tensors) = checked(architecture, config, checkpoint)?;
+    if model.objective == Objective::Masked {
+        let model = model.without_head();
+        let names: BTreeSet<&str> = model.params().map(|(_, p)| p.name.as_str()).collect();
+        tensors.retain(|tensor| names.contains(tensor.name.as_str()));
+    }
+    Ok(tensors)
+}
+
+/// The checkpoint's tensors that such a GGUF has nothing of, although they were trained: what an encoder puts after its
+/// hidden states.
+pub fn left_behind<S>(released: &[Tensor], config: &Config, checkpoint: &[Info<S>]) -> Vec<String> {
+    if config.encoder.is_none() {
+        return vec![];
+    }
+    let used: BTreeSet<&str> = released.iter().flat_map(|t| t.gather.sources(&t.shape)).map(|(name, _)| name).collect();
+    let left = checkpoint.iter().map(|info| &info.name).filter(|name| !used.contains(name.as_str()));
+    left.filter(|name| !known_buffer(name)).cloned().collect()
 }
 
 /// The program over this checkpoint's tensors, checked as in [`release`], whether or not llama.cpp could run it.
@@ -44,8 +61,10 @@ fn checked<S>(architecture: &Architecture, config: &Config, checkpoint: &[Info<S
         params.filter(|(_, p)| names.insert(p.name.clone())).map(|(block, p)| tensor(block, p)).collect();
 
     let used = sources(&tensors, &found)?;
-    let left =
-        |name: &&str| !used.contains(*name) && !known_buffer(name) && !tied_head(config, name) && !ahead(config, name);
+    let known = |name: &str| {
+        known_buffer(name) || tied_head(config, name) || ahead(config, name) || other_head(architecture, config, name)
+    };
+    let left = |name: &&str| !used.contains(*name) && !known(name);
     let unexpected: Vec<String> = found.keys().filter(|name| left(name)).map(|&name| name.to_owned()).collect();
     if unexpected.is_empty() {
         Ok((model, tensors))
@@ -108,7 +127,15 @@ fn fits(gather: &Gather, found: &[usize], expected: &[usize]) -> bool {
 
 /// Constants that old versions of transformers saved with the weights.
 fn known_buffer(name: &str) -> bool {
-    let ends = [".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq", ".attention.bias", ".attention.masked_bias"];
+    let ends = [
+        ".attn.bias",
+        ".attn.masked_bias",
+        ".rotary_emb.inv_freq",
+        ".attention.bias",
+        ".attention.masked_bias",
+        "embeddings.position_ids",
+        "embeddings.token_type_ids",
+    ];
     ends.iter().any(|end| name.ends_with(end))
 }
 
@@ -121,4 +148,12 @@ pub fn ahead(config: &Config, name: &str) -> bool {
 /// The copy of a tied embedding that `.bin` checkpoints have.
 fn tied_head(config: &Config, name: &str) -> bool {
     config.head == Head::Tied && name == "lm_head.weight"
+}
+
+/// What encoders have after their hidden states, beside the head that is run: what pools them for tasks of whole texts, and
+/// a head, or copies of its embedding and bias, that the class of the configuration does not use.
+fn other_head(architecture: &Architecture, config: &Config, name: &str) -> bool {
+    const HEADS: [&str; 5] = ["cls.", "lm_head.", "predictions.", "sop_classifier.", "vocab_"];
+    let bare = architecture.roots.iter().find_map(|root| name.strip_prefix(root)).unwrap_or(name);
+    config.encoder.is_some() && (bare.starts_with("pooler.") || HEADS.iter().any(|head| name.starts_with(head)))
 }

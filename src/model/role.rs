@@ -22,6 +22,10 @@ roles! {
     TokenEmbd "token_embd",
     /// Learned position embedding, `[context, hidden]`.
     PosEmbd "position_embd",
+    /// Embedding of the kinds of text (first, second), `[kinds, hidden]`.
+    TokenTypes "token_types",
+    /// What brings a narrow embedding to the width of the layers, `[hidden, embedding]`.
+    EmbdMapping "embd_mapping",
     /// Factors that divide the rope's frequencies, `[head_dim / 2]`.
     RopeFreqs "rope_freqs",
     /// The same for texts longer than the context before it was stretched.
@@ -66,6 +70,8 @@ roles! {
     AttnSinks "attn_sinks",
     /// Output projection of attention, `[hidden, heads * head_dim]`.
     AttnOut "attn_output",
+    /// Norm of the residual stream after attention, `[hidden]`.
+    AttnOutNorm "attn_output_norm",
     /// Norm before the feed-forward part, `[hidden]`.
     FfnNorm "ffn_norm",
     /// Norm of what the feed-forward part adds, `[hidden]`.
@@ -94,6 +100,12 @@ roles! {
     FfnUpShexp "ffn_up_shexp",
     /// The way down of the shared expert, `[hidden, ffn]`.
     FfnDownShexp "ffn_down_shexp",
+    /// Norm of the residual stream after the feed-forward part, `[hidden]`.
+    LayerOutNorm "layer_output_norm",
+    /// The linear before a head of masked tokens, `[embedding, hidden]`.
+    MaskedDense "masked_dense",
+    /// The norm after it, `[embedding]`.
+    MaskedNorm "masked_norm",
     /// Norm before the head, `[hidden]`.
     OutputNorm "output_norm",
     /// The head, `[vocab, hidden]`.
@@ -105,12 +117,16 @@ impl Role {
     pub const fn keeps_f32(self) -> bool {
         match self {
             Role::PosEmbd
+            | Role::TokenTypes
             | Role::RopeFreqs
             | Role::RopeLong
             | Role::RopeShort
             | Role::TokenEmbdNorm
             | Role::AttnNorm
             | Role::AttnNorm2
+            | Role::AttnOutNorm
+            | Role::LayerOutNorm
+            | Role::MaskedNorm
             | Role::AttnPostNorm
             | Role::AttnSinks
             | Role::FfnPostNorm
@@ -124,6 +140,8 @@ impl Role {
             | Role::FfnNorm
             | Role::OutputNorm => true,
             Role::TokenEmbd
+            | Role::EmbdMapping
+            | Role::MaskedDense
             | Role::AttnQ
             | Role::AttnK
             | Role::AttnV

@@ -1,9 +1,12 @@
 //! One file an architecture. To add one: write it, list it here.
 
+mod albert;
+mod bert;
 mod bloom;
 mod cohere;
 mod deepseek2;
 mod deepseek3;
+mod distilbert;
 mod falcon;
 mod gemma2;
 mod gemma3;
@@ -22,6 +25,7 @@ mod qwen2;
 mod qwen2moe;
 mod qwen3;
 mod qwen3moe;
+mod roberta;
 mod stablelm;
 mod starcoder2;
 
@@ -53,4 +57,8 @@ pub static ARCHITECTURES: &[&Architecture] = &[
     &bloom::BLOOM,
     &mpt::MPT,
     &gpt2::GPT2,
+    &bert::BERT,
+    &roberta::ROBERTA,
+    &distilbert::DISTILBERT,
+    &albert::ALBERT,
 ];

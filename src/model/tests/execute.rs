@@ -39,6 +39,7 @@ fn values(
                 let row = |(p, &id): (usize, &usize)| match by {
                     Index::Token => id,
                     Index::Position => p,
+                    Index::First => 0,
                 };
                 ids.iter().enumerate().map(row).map(|i| w[i * width..][..width].to_vec()).collect()
             }

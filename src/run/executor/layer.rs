@@ -179,6 +179,7 @@ pub(super) fn step(
                 let row = match by {
                     Index::Token => group.ids[i] as usize,
                     Index::Position => i % group.tokens,
+                    Index::First => 0,
                 };
                 read(isa, weight, &table.name, row, out)
             };

@@ -28,7 +28,7 @@ use planish_kernels::Isa;
 use planish_kernels::cpu::{Precision, Turns};
 
 use crate::dialect::Tensors;
-use crate::model::{Carry, Frequencies, Index, Layer, Logits, Model, Objective, Op, Value};
+use crate::model::{Carry, Frequencies, Index, Layer, Logits, Model, Objective, Op, Value, widths};
 use buffers::Buffers;
 use layer::Group;
 use weights::Loaded;
@@ -134,14 +134,10 @@ impl<'a> Executor<'a> {
         for op in layers.iter().flat_map(|layer| &layer.ops) {
             check(op, ids, tokens)?;
         }
-        let width = layers.iter().flat_map(|layer| &layer.ops).find_map(|op| match op {
-            Op::Embed { table, .. } => table.shape.last().copied(),
-            _ => None,
-        });
-        let width = width.ok_or(Error::NoEmbedding)?;
+        let width = layers.first().and_then(|layer| embedded(layer)).ok_or(Error::NoEmbedding)?;
         let hidden = carry::Hidden::new(ids.len(), width, settings.memory)?;
         // The head goes another way.
-        let through = layers.len() - usize::from(model.objective == Objective::Causal).min(layers.len());
+        let through = layers.len() - usize::from(model.objective.has_head()).min(layers.len());
         let widest = layers[..through].iter().flat_map(|layer| &layer.ops).filter_map(|op| match op {
             Op::Linear { w, .. } => w.shape.iter().max(),
             _ => None,
@@ -164,10 +160,7 @@ impl<'a> Executor<'a> {
 
     /// How many calls of [`Executor::step`] there are: all layers but the one that makes logits.
     pub fn steps(&self) -> usize {
-        match self.objective {
-            Objective::Causal => self.layers.len().saturating_sub(1),
-            Objective::Hidden => self.layers.len(),
-        }
+        self.layers.len().saturating_sub(usize::from(self.objective.has_head()))
     }
 
     /// Elements of a hidden state.
@@ -246,7 +239,7 @@ impl<'a> Executor<'a> {
 
     /// The head over these tokens, once every step was made; `None` for a model without one.
     pub fn head(&mut self, rows: &[usize]) -> Result<Option<Head<'a>>> {
-        if self.next < self.steps() || self.objective == Objective::Hidden {
+        if self.next < self.steps() || !self.objective.has_head() {
             return Ok(None);
         }
         let Some(layer) = self.layers.last().copied() else { return Ok(None) };
@@ -266,7 +259,7 @@ impl<'a> Executor<'a> {
     /// Shows `tap` what the head reads for every token, once every step was made. Makes no logits.
     pub fn tap_head(&mut self, tap: &mut dyn Tap) -> Result<()> {
         let Some(layer) = self.layers.last().copied() else { return Ok(()) };
-        if self.next < self.steps() || self.objective == Objective::Hidden {
+        if self.next < self.steps() || !self.objective.has_head() {
             return Ok(());
         }
         let Logits { before: ops, x, .. } = layer.head().ok_or(Error::NoHead)?;
@@ -316,6 +309,13 @@ fn find(made: &Made) -> impl Fn(&Arc<Frequencies>) -> Option<Arc<Turns>> {
     |table| made.iter().find(|(other, _)| Arc::ptr_eq(table, other)).map(|(_, turns)| turns.clone())
 }
 
+/// The width of the hidden states that the first layer makes of its embeddings.
+fn embedded(layer: &Layer) -> Option<usize> {
+    layer.ops.iter().find(|op| matches!(op, Op::Embed { .. }))?;
+    let widths = widths(layer, |_| None).ok()?;
+    widths.get(layer::hidden_result(layer)?.index()).copied()
+}
+
 /// Whether the ids and positions are in the tables, and the op's shape is one that the kernels have.
 fn check(op: &Op, ids: &[u32], tokens: usize) -> Result<()> {
     match op {
@@ -326,6 +326,7 @@ fn check(op: &Op, ids: &[u32], tokens: usize) -> Result<()> {
                 None => Ok(()),
             }
         }
+        Op::Embed { by: Index::First, .. } => Ok(()),
         Op::Embed { table, by: Index::Position } => match table.shape.first() {
             Some(&rows) if tokens <= rows => Ok(()),
             rows => Err(Error::Positions { tokens, rows: rows.copied().unwrap_or(0) }),
