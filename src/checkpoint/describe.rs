@@ -2,7 +2,7 @@
 
 use planish_formats::gguf::{Kv, Value};
 
-use super::{About, Checkpoint};
+use super::{About, Checkpoint, Pooling};
 use crate::dialect::Stored;
 use crate::{model, text};
 
@@ -54,6 +54,11 @@ fn would_be_keys(checkpoint: &Checkpoint, config: &super::Json) -> (Kv, Vec<Stri
             match model::gguf_keys(architecture, &settings) {
                 Ok(keys) => kv.extend(keys),
                 Err(error) => problems.push(error.to_string()),
+            }
+            match (Pooling::folder(checkpoint.dir()), &architecture.gguf) {
+                (Ok(Some(pooling)), Some(gguf)) => kv.set(format!("{}.pooling_type", gguf.name), pooling.number()),
+                (Ok(_), _) => {}
+                (Err(error), _) => problems.push(error.to_string()),
             }
             rows = Some(settings.vocab);
         }

@@ -50,6 +50,14 @@ pub enum Error {
         /// Line and column.
         source: serde_json::Error,
     },
+    /// Hidden states become a vector in another way.
+    #[error("{path}: a way of pooling that is not known: {found}")]
+    Pooling {
+        /// The file.
+        path: PathBuf,
+        /// What it says.
+        found: String,
+    },
     /// Git left the pointer instead of the file.
     #[error("{path}: a git-lfs pointer, not the file itself")]
     LfsPointer {
@@ -66,6 +74,7 @@ impl Error {
             Error::Dialect(error) => error.kind(),
             Error::Adapter(error) => error.kind(),
             Error::Read { .. } => Kind::Io,
+            Error::Pooling { .. } => Kind::Unsupported,
             Error::NoSuchPath { .. } | Error::MissingFile { .. } | Error::Json { .. } | Error::LfsPointer { .. } => {
                 Kind::Bad
             }
@@ -86,6 +95,7 @@ impl Error {
                 path.file_name().unwrap_or_default().display()
             )),
             Error::LfsPointer { .. } => Some("run `git lfs pull` in the checkout".to_owned()),
+            Error::Pooling { .. } => Some("known are the mean of all tokens, the first token and the last".to_owned()),
             Error::NoSuchPath { cache: None, .. } | Error::Read { .. } | Error::Json { .. } => None,
         }
     }

@@ -4,6 +4,7 @@ mod card;
 mod describe;
 mod error;
 mod locate;
+mod pooling;
 mod sampling;
 
 use std::path::{Path, PathBuf};
@@ -13,6 +14,8 @@ pub use describe::{Description, brief, describe};
 pub use error::{Error, Result};
 use planish_formats::Meta;
 use planish_formats::gguf::Kv;
+pub use pooling::Pooling;
+pub(crate) use pooling::{embedding_files, further_modules};
 pub use sampling::{sampling_keys, sampling_parameters, sampling_settings};
 use serde_json::{Map, Value};
 

@@ -179,7 +179,7 @@ fn summary(plan: &Quantization, file_bytes: u64) -> Vec<(&'static str, String)> 
         }
     }
     let types: Vec<String> = types.iter().map(|(storage, count)| format!("{} x {count}", storage.name())).collect();
-    let copied: Vec<String> = plan.copied.iter().map(|path| name(path)).collect();
+    let copied: Vec<String> = plan.copied.iter().map(|(_, name)| name.clone()).collect();
     let mut rows = vec![
         ("architecture", plan.architecture.to_owned()),
         ("weights", show::count(plan.weights())),
@@ -235,11 +235,7 @@ fn summary_json(plan: &Quantization) -> Value {
         "tensor_bytes": plan.tensor_bytes(),
         "bits_per_weight": plan.bits_per_weight(),
         "quantization_config": plan.config.get("quantization_config"),
-        "copied": plan.copied.iter().map(|path| name(path)).collect::<Vec<_>>(),
+        "copied": plan.copied.iter().map(|(_, name)| name.clone()).collect::<Vec<_>>(),
         "warnings": plan.warnings,
     })
-}
-
-fn name(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }

@@ -13,7 +13,7 @@ use planish::checkpoint::Checkpoint;
 use planish::run::executor::{Activations, Settings};
 use planish::verify::baseline::{self, Allowance};
 use planish::verify::report::{Check, Report, Status as CheckStatus, Verdict};
-use planish::verify::{Condition, Cut, Event, Options, Policy, Text, judge, verify};
+use planish::verify::{Condition, Cut, Event, Op, Options, Policy, Text, judge, verify};
 
 use super::exit::Status;
 use super::options::{Adapters, AskedPrecision, parse_bytes};
@@ -60,6 +60,10 @@ pub(crate) struct Gates {
     /// A condition: kld.mean<=0.12, top1>=0.9, ppl_ratio<=1.05, kld.p99<=0.5 ... Repeatable. An unknown name lists all.
     #[arg(long = "gate", value_name = "METRIC<=VALUE")]
     gates: Vec<Condition>,
+    /// The least that the cosine between both models' vectors of any line may be, of models without a head: the gate
+    /// cosine.min>=X.
+    #[arg(long, value_name = "X", value_parser = parse_cosine)]
+    min_cosine: Option<f64>,
     /// A file of gates (verify.toml).
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -74,23 +78,29 @@ pub(crate) struct Gates {
 impl Gates {
     /// Whether anything is asked.
     pub(crate) fn asked(&self) -> bool {
-        !self.gates.is_empty() || self.config.is_some() || self.baseline.is_some()
+        !self.gates.is_empty() || self.min_cosine.is_some() || self.config.is_some() || self.baseline.is_some()
     }
 
     /// The conditions of the command line and of the file, and the earlier report.
     fn read(&self) -> anyhow::Result<(Policy, Option<Report>)> {
         let mut policy = self.config.as_deref().map_or(Ok(Policy::default()), Policy::read)?;
         policy.conditions.extend(self.gates.iter().cloned());
+        policy.conditions.extend(self.min_cosine.map(|limit| Condition {
+            metric: "cosine.min".to_owned(),
+            op: Op::AtLeast,
+            limit,
+            source: "--min-cosine".to_owned(),
+        }));
         if self.baseline.is_some() {
             policy.baseline.clone_from(&self.baseline);
         }
         if !self.worse.is_empty() {
             policy.allowances.clone_from(&self.worse);
         }
-        if policy.allowances.is_empty() {
-            policy.allowances = Allowance::usual();
-        }
         let earlier = policy.baseline.as_deref().map(baseline::read).transpose()?;
+        if policy.allowances.is_empty() {
+            policy.allowances = earlier.as_ref().map_or_else(Allowance::usual, Allowance::usual_of);
+        }
         Ok((policy, earlier))
     }
 }
@@ -139,6 +149,11 @@ enum AskedActivations {
 
 fn parse_count(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|n| *n > 0).ok_or_else(|| "expected a whole number above 0".to_owned())
+}
+
+fn parse_cosine(text: &str) -> Result<f64, String> {
+    let cosine = text.parse().ok().filter(|x: &f64| (-1.0..=1.0).contains(x));
+    cosine.ok_or_else(|| "expected a number from -1 to 1".to_owned())
 }
 
 impl Scoring {

@@ -322,7 +322,8 @@ impl<'a> Header<'a> {
         }
         let (prefix, read) = (format!("{}.", self.architecture), self.read.into_inner());
         // Sizes that the tensors tell.
-        let inert = ["vocab_size", "rope.dimension_count"].map(|key| format!("{prefix}{key}"));
+        // And what becomes of hidden states in the end.
+        let inert = ["vocab_size", "rope.dimension_count", "pooling_type"].map(|key| format!("{prefix}{key}"));
         let open = |(key, value): &(&str, &Value)| {
             key.starts_with(&prefix) && !read.contains(*key) && !inert.iter().any(|k| k == key) && asks(value)
         };

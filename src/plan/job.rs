@@ -11,7 +11,7 @@ use super::{
     Candidate, Choice, Coverage, Error, Facts, Importance, Outline, Overrides, Recipe, Result, Why, choose,
     output_order,
 };
-use crate::checkpoint::{About, Card, Checkpoint};
+use crate::checkpoint::{About, Card, Checkpoint, Pooling, further_modules};
 use crate::dialect::Stored;
 use crate::model::{self, Gather};
 use crate::run::Weight;
@@ -200,6 +200,7 @@ fn from_hugging_face(checkpoint: &Checkpoint, pre: Option<&str>) -> Result<Relea
     let keys = model::gguf_keys(architecture, &settings)?;
     let released = model::release(architecture, &settings, source.infos())?;
 
+    let left = model::left_behind(&released, &settings, source.infos());
     let mut tensors = Vec::with_capacity(released.len());
     for tensor in released {
         let source = Weight::new(source, &tensor.gather, &tensor.shape)?.storage();
@@ -217,6 +218,10 @@ fn from_hugging_face(checkpoint: &Checkpoint, pre: Option<&str>) -> Result<Relea
     kv.extend(card.keys(&checkpoint.name(), weights));
     kv.extend(crate::checkpoint::sampling_keys(generation));
     kv.extend(keys);
+    let pooling = Pooling::of(checkpoint)?;
+    if let Some(pooling) = pooling {
+        kv.set(format!("{name}.pooling_type"), pooling.number());
+    }
     let rows = embedding_rows(&tensors).ok_or(Error::NoEmbedding)?;
     let vocabulary = text::vocabulary(&text::Request { dir: checkpoint.dir(), rows, config, pre })?;
     kv.extend(vocabulary.kv);
@@ -225,6 +230,8 @@ fn from_hugging_face(checkpoint: &Checkpoint, pre: Option<&str>) -> Result<Relea
         .chain(quantized_warning(&tensors))
         .chain(source.notes().iter().cloned())
         .chain(card_warning)
+        .chain(left_warning(&left))
+        .chain(modules_warning(checkpoint)?)
         .chain(vocabulary.warnings)
         .collect();
     Ok(Release { architecture: name, kv, tensors, stop: vocabulary.stop, warnings })
@@ -248,6 +255,20 @@ fn from_gguf(checkpoint: &Checkpoint, kv: &Kv) -> Result<Release> {
         .collect();
     let warnings = quantized_warning(&tensors).into_iter().collect();
     Ok(Release { architecture, kv, tensors, stop: vec![], warnings })
+}
+
+/// Tensors that llama.cpp has no use for.
+fn left_warning(left: &[String]) -> Option<String> {
+    let names = left.join(", ");
+    let count = left.len();
+    (count > 0).then(|| format!("llama.cpp computes hidden states only; {count} tensors are not in the GGUF: {names}"))
+}
+
+/// What comes after an embedding's pooling.
+fn modules_warning(checkpoint: &Checkpoint) -> Result<Option<String>> {
+    let further = further_modules(checkpoint.dir())?;
+    let told = || format!("the GGUF ends with the pooling; not in it: {}", further.join(", "));
+    Ok((!further.is_empty()).then(told))
 }
 
 fn quantized_warning(tensors: &[Part]) -> Option<String> {

@@ -1,7 +1,7 @@
 //! A quantized safetensors folder, decided before a weight is read: which linears are packed and into which tensors, what is
 //! copied, and the files beside them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use planish_formats::{Dtype, Info, Layout, Storage, safetensors};
@@ -9,7 +9,7 @@ use planish_kernels::group::ScaleType;
 use serde_json::Value;
 
 use super::{Error, Result};
-use crate::checkpoint::{About, Checkpoint, Json};
+use crate::checkpoint::{About, Checkpoint, Json, embedding_files};
 use crate::dialect::{Linear, Stored, Target};
 use crate::model::{self, Model, Op, Param};
 
@@ -76,8 +76,8 @@ pub struct Quantization {
     pub tensors: Vec<Converted>,
     /// The tensors to be written, in file order.
     pub infos: Vec<Info>,
-    /// Paths of the files that are copied.
-    pub copied: Vec<PathBuf>,
+    /// The files that are copied: paths, and names in the folder.
+    pub copied: Vec<(PathBuf, String)>,
     /// What a person should know before starting.
     pub warnings: Vec<String>,
 }
@@ -92,7 +92,8 @@ impl Quantization {
         let source = &checkpoint.source;
         let architecture = model::architecture(config)?;
         let program = model::runnable(architecture, &architecture.config(config)?, source.infos())?;
-        let (chosen, left) = linears(&program);
+        let (chosen, mut left) = linears(&program);
+        left.extend(not_run(&program, source.infos()));
         let scale = scale_type(source.infos());
         let mut tensors = vec![];
         for info in source.infos() {
@@ -112,7 +113,12 @@ impl Quantization {
         let infos = place(&mut tensors);
         let mut written = config.clone();
         written.insert("quantization_config".to_owned(), Value::Object(target.quantization_config(&left)));
-        let copied = copied(checkpoint.dir(), config);
+        let dir = checkpoint.dir();
+        let named = |path: PathBuf| {
+            let name = path.strip_prefix(dir).unwrap_or(&path).to_string_lossy().into_owned();
+            (path, name)
+        };
+        let copied = copied(dir, config).into_iter().map(named).collect();
         let quantized = source.quantized();
         let already =
             format!("{quantized} of {} tensors are quantized already; what that lost stays lost", tensors.len());
@@ -201,6 +207,17 @@ fn linears(program: &Model) -> (BTreeMap<String, usize>, Vec<String>) {
     (chosen, left)
 }
 
+/// Modules with a matrix that the program does not run, which stay as they are: a pooler, a head of another task.
+fn not_run(program: &Model, infos: &[Info<Stored>]) -> Vec<String> {
+    let of = |(_, param): (_, &Param)| {
+        let sources = param.from.sources(&param.shape).into_iter().map(|(name, _)| name.to_owned());
+        sources.collect::<Vec<_>>()
+    };
+    let used: BTreeSet<String> = program.params().flat_map(of).collect();
+    let left = infos.iter().filter(|info| info.shape.len() == 2 && !used.contains(&info.name));
+    left.filter_map(|info| info.name.strip_suffix(".weight")).map(str::to_owned).collect()
+}
+
 /// Whether the checkpoint has the weight as a linear `[out, in]`, and it does not route tokens.
 fn packable(weight: &Param) -> bool {
     const ROUTER: &str = "ffn_gate_inp";
@@ -261,6 +278,7 @@ fn copied(dir: &Path, config: &Json) -> Vec<PathBuf> {
     let mut more: Vec<PathBuf> = entries.filter(wanted).collect();
     more.sort();
     files.extend(more);
+    files.extend(embedding_files(dir).into_iter().map(|name| dir.join(name)));
     files
 }
 

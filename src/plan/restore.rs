@@ -11,7 +11,7 @@ use planish_kernels::{Isa, block};
 use serde_json::Value;
 
 use super::{Choice, Error, Outline, Planned, Result, Why};
-use crate::checkpoint::{About, Checkpoint, Json, sampling_settings};
+use crate::checkpoint::{About, Checkpoint, Json, Pooling, sampling_settings};
 use crate::dialect::{Stored, Tensors};
 use crate::model::{self, Gather};
 use crate::run::{self, Scratch, Weight};
@@ -35,6 +35,8 @@ pub struct Restoration {
     pub config: Json,
     /// `generation_config.json`; empty if there is nothing to say.
     pub generation: Json,
+    /// How hidden states become the vector of a text, if the GGUF says so.
+    pub pooling: Option<Pooling>,
     /// The tokenizer's files.
     pub tokenizer: text::Restored,
     /// The checkpoint's tensors under their own names, in file order.
@@ -57,6 +59,7 @@ impl Restoration {
         let architecture = model::architecture(&header)?;
         let restored = model::restore(architecture, &architecture.config(&header)?, source.infos())?;
         let tokenizer = text::restore(&checkpoint.path, kv)?;
+        let pooling = Pooling::of(&checkpoint)?;
 
         let main = main_type(source, &restored)?;
         let mut tensors = Vec::with_capacity(restored.len());
@@ -76,7 +79,7 @@ impl Restoration {
         });
         let warnings = lost.into_iter().chain(tokenizer.warnings.iter().cloned()).collect();
         let architecture = kv.str("general.architecture").ok_or(Error::NoArchitecture)?.to_owned();
-        Ok(Restoration { checkpoint, architecture, config, generation, tokenizer, tensors, warnings })
+        Ok(Restoration { checkpoint, architecture, config, generation, pooling, tokenizer, tensors, warnings })
     }
 
     /// What there is to tell of it.
@@ -102,7 +105,7 @@ impl Restoration {
     }
 
     /// The files beside the weights: name and content.
-    pub fn files(&self) -> Vec<(&'static str, Vec<u8>)> {
+    pub fn files(&self) -> Vec<(String, Vec<u8>)> {
         let text = |value: &Value| format!("{value:#}\n").into_bytes();
         let object = |object: &Json| text(&Value::Object(object.clone()));
         let mut files = vec![
@@ -114,6 +117,13 @@ impl Restoration {
             files.push(("generation_config.json", object(&self.generation)));
         }
         files.extend(self.tokenizer.pieces.iter().map(|pieces| ("tokenizer.model", pieces.clone())));
+        let mut files: Vec<(String, Vec<u8>)> =
+            files.into_iter().map(|(name, content)| (name.to_owned(), content)).collect();
+        let width = self.config.get("hidden_size").or_else(|| self.config.get("dim")).and_then(Value::as_u64);
+        if let Some((pooling, width)) = self.pooling.zip(width) {
+            let said = pooling.files(width as usize).into_iter();
+            files.extend(said.map(|(name, content)| (name, text(&content))));
+        }
         files
     }
 }

@@ -35,8 +35,7 @@ pub fn restore_folder(
     shard_max: Option<u64>,
     force: bool,
 ) -> Result<Outcome> {
-    let files = plan.files().into_iter().map(|(name, content)| (name.to_owned(), content)).collect();
-    let folder = Folder { source: run.source, output, force, files };
+    let folder = Folder { source: run.source, output, force, files: plan.files() };
     write_folder(&folder, |partial| Ok(plan.layout(partial, shard_max)?), |sink| quantize(run, sink), |_| Ok(true))
 }
 
@@ -57,6 +56,7 @@ pub(super) fn write_folder<E: From<Error>>(
     for (name, content) in &folder.files {
         let path = partial.path.join(name);
         let write = |path: &Path| {
+            path.parent().map_or(Ok(()), fs::create_dir_all)?;
             let mut file = File::create(path)?;
             file.write_all(content)?;
             file.sync_all()
@@ -117,14 +117,11 @@ impl Partial {
         if fs::metadata(&path).map_or(true, |now| (now.ino(), now.dev()) != (ours.ino(), ours.dev())) {
             return Err(busy().into());
         }
-        // What a killed run left. It makes no folders: one with folders in it is somebody else's.
-        let entries = fs::read_dir(&path).and_then(Iterator::collect::<std::io::Result<Vec<_>>>);
-        let entries = entries.map_err(failed(&path, "read"))?;
-        if entries.iter().any(|entry| entry.file_type().map_or(true, |kind| !kind.is_file())) {
-            return Err(Error::Exists { path });
-        }
-        for entry in entries {
-            fs::remove_file(entry.path()).map_err(failed(&entry.path(), "remove"))?;
+        // What a killed run left; what else is there is somebody else's.
+        let left = left_over(&path).map_err(failed(&path, "read"))?;
+        for path in left.ok_or_else(|| Error::Exists { path: path.clone() })? {
+            let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            removed.map_err(failed(&path, "remove"))?;
         }
         Ok(Partial { path, folder })
     }
@@ -163,6 +160,26 @@ impl Drop for Partial {
         // After the renaming there is nothing under this name. Else nobody is left to tell; the next run clears it.
         let _ = fs::remove_dir_all(&self.path);
     }
+}
+
+/// The files in `folder`, and its folders where they hold one config.json each, as an embedding's modules do; `None` if
+/// there is anything else.
+fn left_over(folder: &Path) -> std::io::Result<Option<Vec<PathBuf>>> {
+    let list = |folder: &Path| fs::read_dir(folder)?.collect::<std::io::Result<Vec<_>>>();
+    let mut left = vec![];
+    for entry in list(folder)? {
+        let kind = entry.file_type()?;
+        let is_module = |inner: &[fs::DirEntry]| {
+            inner
+                .iter()
+                .all(|file| file.file_name() == "config.json" && file.file_type().is_ok_and(|kind| kind.is_file()))
+        };
+        if !kind.is_file() && !(kind.is_dir() && is_module(&list(&entry.path())?)) {
+            return Ok(None);
+        }
+        left.push(entry.path());
+    }
+    Ok(Some(left))
 }
 
 fn failed(path: &Path, action: &'static str) -> impl FnOnce(std::io::Error) -> Error {

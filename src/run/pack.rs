@@ -58,11 +58,10 @@ pub fn pack_folder<E: From<Error>>(
     let plan = pack.plan;
     let config = format!("{:#}\n", serde_json::Value::Object(plan.config.clone()));
     let mut files = vec![("config.json".to_owned(), config.into_bytes())];
-    for path in &plan.copied {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    for (path, name) in &plan.copied {
         let content = std::fs::read(path).map_err(planish_formats::Error::io(path, "cannot read"));
         let content = content.map_err(Error::from)?;
-        files.push((name, content));
+        files.push((name.clone(), content));
     }
     files.extend_from_slice(beside);
     let folder = Folder { source: &plan.checkpoint.source, output, force, files };

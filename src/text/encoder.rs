@@ -18,6 +18,10 @@ pub struct Encoder {
     pub(super) tokenizer: Tokenizer,
     /// The token that stands before every text, if one does.
     pub bos: Option<u32>,
+    /// What the tokenizer puts before and after a text: of an encoder `[CLS]` and `[SEP]`.
+    pub around: [Vec<u32>; 2],
+    /// Stands for a hidden token.
+    pub mask: Option<u32>,
 }
 
 impl Encoder {
@@ -42,13 +46,32 @@ impl Encoder {
         let tokenizer = run(&path, &bytes)?;
         let config = Document::read(dir, "tokenizer_config.json")?;
         let bos = begin(&tokenizer, config.as_ref())?;
-        Ok(Encoder { tokenizer, bos })
+        let mask = config.as_ref().map_or(Ok(None), |config| special::text(config, Role::Mask))?;
+        let mask = mask.and_then(|text| tokenizer.token_to_id(&text));
+        Encoder::new(tokenizer, bos, mask)
     }
 
     /// The tokenizer that the keys of a GGUF describe; `path` is the GGUF, for messages.
     pub fn keys(path: &Path, kv: &Kv) -> Result<Encoder, Error> {
         let restored = restore(path, kv)?;
-        Ok(Encoder { tokenizer: run(path, restored.json.to_string().as_bytes())?, bos: restored.bos })
+        let mask = Role::Mask.key().and_then(|key| kv.unsigned(key)).and_then(|id| u32::try_from(id).ok());
+        Encoder::new(run(path, restored.json.to_string().as_bytes())?, restored.bos, mask)
+    }
+
+    fn new(tokenizer: Tokenizer, bos: Option<u32>, mask: Option<u32>) -> Result<Encoder, Error> {
+        let around = around(&tokenizer)?;
+        // Vocabularies of before their tokenizers named it.
+        let mask = mask.or_else(|| ["[MASK]", "<mask>"].iter().find_map(|text| tokenizer.token_to_id(text)));
+        Ok(Encoder { tokenizer, bos, around, mask })
+    }
+
+    /// The ids of `text` with what stands around it, `most` at most: what is too long loses its end, as transformers
+    /// truncates.
+    pub fn encode_whole(&self, text: &str, most: usize) -> Result<Vec<u32>, Error> {
+        let mut ids = self.encode(text)?;
+        let [before, after] = &self.around;
+        ids.truncate(most.saturating_sub(before.len() + after.len()));
+        Ok([before, &ids[..], after].concat())
     }
 
     /// Takes the markup of special tokens for text from now on, or again for those tokens.
@@ -87,6 +110,16 @@ fn run(path: &Path, json: &[u8]) -> Result<Tokenizer, Error> {
 
 fn failed(why: &tokenizers::Error) -> Error {
     Error::Encode { why: why.to_string() }
+}
+
+/// What the post-processor puts before and after a text.
+fn around(tokenizer: &Tokenizer) -> Result<[Vec<u32>; 2], Error> {
+    let encoding = tokenizer.encode_fast("a", true).map_err(|why| failed(&why))?;
+    let (ids, mask) = (encoding.get_ids(), encoding.get_special_tokens_mask());
+    let text = |mask: &u32| *mask == 0;
+    let (first, last) = (mask.iter().position(text), mask.iter().rposition(text));
+    let Some((first, last)) = first.zip(last) else { return Ok([vec![], vec![]]) };
+    Ok([ids[..first].to_vec(), ids[last + 1..].to_vec()])
 }
 
 /// The token that begins every text: what tokenizer_config.json says where its class goes by that, else what the

@@ -33,6 +33,16 @@ impl Allowance {
             .to_vec()
     }
 
+    /// The same where `earlier` is the limit: of models without a head vectors are all there is.
+    pub fn usual_of(earlier: &Report) -> Vec<Allowance> {
+        if earlier.embeddings.is_none() {
+            return Allowance::usual();
+        }
+        [("cosine.mean", Amount::Absolute(0.001)), ("cosine.min", Amount::Absolute(0.005))]
+            .map(|(metric, amount)| Allowance { metric: metric.to_owned(), amount })
+            .to_vec()
+    }
+
     /// Of this metric and the text of an amount.
     pub fn new(metric: &str, amount: &str) -> Result<Allowance, ConditionError> {
         check_name(metric)?;
@@ -77,6 +87,7 @@ fn better(metric: &str) -> Option<Op> {
     let own = metric.rsplit_once(".top1").map_or(metric, |_| "top1");
     match own {
         "top1" | "layers.min_cosine" => Some(Op::AtLeast),
+        _ if own.starts_with("cosine.") => Some(Op::AtLeast),
         "tokens" | "noise_floor" | "ppl_ref" | "coverage.share" | "delta_p.mean" => None,
         _ if [".tokens", ".noise_floor", ".ppl_ref", ".delta_p.mean"].iter().any(|end| own.ends_with(end)) => None,
         _ => Some(Op::AtMost),
@@ -91,9 +102,9 @@ pub fn read(path: &Path) -> Result<Report> {
     if report.schema != SCHEMA {
         return Err(bad(format!("schema {}, and this is {SCHEMA}", report.schema)));
     }
-    match report.metrics {
-        Some(_) => Ok(report),
-        None => Err(bad("it has no metrics".to_owned())),
+    match (&report.metrics, &report.embeddings) {
+        (None, None) => Err(bad("it has no metrics".to_owned())),
+        (Some(_), _) | (_, Some(_)) => Ok(report),
     }
 }
 

@@ -6,6 +6,7 @@ use planish_kernels::cpu::Drift;
 use rayon::prelude::*;
 
 use super::{Error, Result, Sequences, Which};
+use crate::checkpoint::Pooling;
 use crate::dialect::Tensors;
 use crate::model::{Layer, Model};
 use crate::run::executor::{Executor, Head, Settings};
@@ -70,7 +71,7 @@ pub struct Score {
     pub sequence: usize,
     /// The row of its logits, counted over all sequences.
     pub row: usize,
-    /// The token that came next.
+    /// The token that came next, or that stood where the mask is.
     pub target: u32,
     /// The log-probability that the reference gave it, nats.
     pub reference: f64,
@@ -104,11 +105,7 @@ impl Comparison {
     /// Adds what the same two models have shown on further sequences, of `tokens` tokens each, of which `before` came
     /// before.
     pub fn append(&mut self, more: Comparison, before: usize, tokens: usize) {
-        if self.layers.is_empty() {
-            self.layers = more.layers;
-        } else {
-            self.layers.iter_mut().zip(&more.layers).for_each(|(layer, more)| *layer = layer.and(more));
-        }
+        append_layers(&mut self.layers, more.layers);
         let place =
             |score: Score| Score { sequence: score.sequence + before, row: score.row + before * tokens, ..score };
         self.scores.extend(more.scores.into_iter().map(place));
@@ -151,19 +148,7 @@ pub fn compare(
     sequences: &Sequences,
     watch: &mut Watch<'_>,
 ) -> Result<Comparison> {
-    let mut reference = Run::new(Which::Reference, reference, sequences)?;
-    let mut candidate = Run::new(Which::Candidate, candidate, sequences)?;
-    same("the width of hidden states", reference.executor.width(), candidate.executor.width())?;
-    let steps = reference.executor.steps();
-    same("the number of layers", steps, candidate.executor.steps())?;
-
-    let mut layers = Vec::with_capacity(steps);
-    while let (Some(layer), Some(_)) = (reference.step()?, candidate.step()?) {
-        let drift = drift(layer, &reference, &candidate, sequences)?;
-        layers.push(drift.clone());
-        tell(watch, &Progress::Layer { done: layers.len(), of: steps, drift })?;
-    }
-
+    let (mut reference, mut candidate, layers) = through([reference, candidate], sequences, watch)?;
     let rows: Vec<usize> = sequences.scored.iter().map(|(row, _)| *row).collect();
     let (a, b) = (reference.head(&rows)?, candidate.head(&rows)?);
     same("the vocabulary", a.vocab(), b.vocab())?;
@@ -184,6 +169,79 @@ pub fn compare(
     });
     let scores = scores.collect::<Result<Vec<_>>>()?;
     Ok(Comparison { layers, scores })
+}
+
+/// What a run of two models without a head has shown.
+pub(super) struct Vectors {
+    pub layers: Vec<LayerDrift>,
+    /// Between the vectors of each sequence.
+    pub cosines: Vec<f64>,
+}
+
+/// Runs both, the reference first, over `sequences`, each of which becomes a vector.
+pub(super) fn vectors(
+    sides: [&Side<'_>; 2],
+    sequences: &Sequences,
+    pooling: Pooling,
+    watch: &mut Watch<'_>,
+) -> Result<Vectors> {
+    let (reference, candidate, layers) = through(sides, sequences, watch)?;
+    let (tokens, width) = (sequences.tokens, reference.executor.width());
+    let mut states = vec![0.0; tokens * width];
+    let mut cosines = Vec::with_capacity(sequences.count());
+    for sequence in 0..sequences.count() {
+        let mut vector = |run: &Run<'_>| {
+            run.named(run.executor.hidden(sequence * tokens..(sequence + 1) * tokens, &mut states))?;
+            let vector = pooling.vector(&states, width);
+            match vector.iter().all(|x| x.is_finite()) {
+                true => Ok(vector),
+                false => Err(Error::NotFiniteVector { which: run.which, sequence }),
+            }
+        };
+        cosines.push(cosine(&vector(&reference)?, &vector(&candidate)?));
+    }
+    Ok(Vectors { layers, cosines })
+}
+
+/// Equal vectors are 1 to each other, not the rounded quotient; and nothing has no direction.
+fn cosine(a: &[f64], b: &[f64]) -> f64 {
+    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    let lengths = (dot(a, a) * dot(b, b)).sqrt();
+    match (a == b, lengths > 0.0) {
+        (true, _) => 1.0,
+        (false, true) => dot(a, b) / lengths,
+        (false, false) => 0.0,
+    }
+}
+
+/// Adds the drift over further sequences to that of the sequences before them.
+pub(super) fn append_layers(layers: &mut Vec<LayerDrift>, more: Vec<LayerDrift>) {
+    if layers.is_empty() {
+        *layers = more;
+    } else {
+        layers.iter_mut().zip(&more).for_each(|(layer, more)| *layer = layer.and(more));
+    }
+}
+
+/// Both after their last step, and what drifted on the way.
+fn through<'a>(
+    [reference, candidate]: [&Side<'a>; 2],
+    sequences: &'a Sequences,
+    watch: &mut Watch<'_>,
+) -> Result<(Run<'a>, Run<'a>, Vec<LayerDrift>)> {
+    let mut reference = Run::new(Which::Reference, reference, sequences)?;
+    let mut candidate = Run::new(Which::Candidate, candidate, sequences)?;
+    same("the width of hidden states", reference.executor.width(), candidate.executor.width())?;
+    let steps = reference.executor.steps();
+    same("the number of layers", steps, candidate.executor.steps())?;
+
+    let mut layers = Vec::with_capacity(steps);
+    while let (Some(layer), Some(_)) = (reference.step()?, candidate.step()?) {
+        let drift = drift(layer, &reference, &candidate, sequences)?;
+        layers.push(drift.clone());
+        tell(watch, &Progress::Layer { done: layers.len(), of: steps, drift })?;
+    }
+    Ok((reference, candidate, layers))
 }
 
 fn tell(watch: &mut Watch<'_>, progress: &Progress) -> Result<()> {

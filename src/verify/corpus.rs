@@ -6,6 +6,7 @@ use super::job::{Cut, Options, Text};
 use super::party::Party;
 use super::report;
 use super::{Error, Protocol, Result, Sequences};
+use crate::model::Objective;
 use crate::text::Encoder;
 
 /// All texts, cut.
@@ -13,6 +14,8 @@ use crate::text::Encoder;
 pub(super) struct Corpus<'a> {
     encoder: Option<&'a Encoder>,
     bos: Option<u32>,
+    /// What of a model that guesses masked tokens stands around each piece, and masks.
+    masked: Option<([Option<u32>; 2], u32)>,
     /// Of all texts, one after another.
     pub sequences: Sequences,
     pub slices: Vec<Span>,
@@ -37,7 +40,13 @@ impl<'a> Corpus<'a> {
     ) -> Result<Corpus<'a>> {
         let encoder = reference.encoder.as_ref().or(candidate.encoder.as_ref()).ok();
         let bos = encoder.and_then(|encoder| encoder.bos);
-        let mut corpus = Corpus { encoder, bos, ..Corpus::default() };
+        let masked = match reference.subject.model.objective {
+            Objective::Masked => Some(masking(encoder, options)?),
+            Objective::Causal | Objective::Hidden => None,
+        };
+        // There each piece has its own beginning.
+        let bos = bos.filter(|_| masked.is_none());
+        let mut corpus = Corpus { encoder, bos, masked, ..Corpus::default() };
         let protocol = corpus.scoring(options);
         for (text, ids) in texts.iter().zip(ids) {
             // A text begins with what the tokenizer puts first, as for llama-perplexity and for Hugging Face.
@@ -58,6 +67,10 @@ impl<'a> Corpus<'a> {
 
     fn scoring(&self, options: &Options) -> Protocol {
         match options.cut {
+            Cut::Chunks { context } | Cut::Stride { context, .. } if self.masked.is_some() => {
+                let ([begin, end], mask) = self.masked.unwrap_or_default();
+                Protocol::Masked { context, begin, end, mask }
+            }
             Cut::Chunks { context } => Protocol::Chunks { context, bos: self.bos },
             Cut::Stride { context, stride } => Protocol::Stride { context, stride },
         }
@@ -69,6 +82,9 @@ impl<'a> Corpus<'a> {
         let (name, context, stride, bos) = match protocol {
             Protocol::Chunks { context, bos } => ("chunks", context, context, bos),
             Protocol::Stride { context, stride } => ("stride", context, stride, None),
+            Protocol::Masked { context, begin, end, .. } => {
+                ("masked", context, context - begin.iter().count() - end.iter().count(), begin)
+            }
         };
         report::Protocol {
             name: name.to_owned(),
@@ -86,10 +102,12 @@ impl<'a> Corpus<'a> {
     /// FNV-1a of the ids and of which are scored.
     fn fingerprint(&self) -> u64 {
         let scored = self.sequences.scored.iter().flat_map(|(row, target)| [*row as u64, u64::from(*target)]);
-        let values = self.sequences.ids.iter().map(|id| u64::from(*id)).chain(scored);
-        values
-            .flat_map(u64::to_le_bytes)
-            .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+        fingerprint(self.sequences.ids.iter().map(|id| u64::from(*id)).chain(scored))
+    }
+
+    /// How many rows after that of its logits a scored token stands.
+    pub(super) fn ahead(&self) -> usize {
+        usize::from(self.masked.is_none())
     }
 
     /// The text of these rows.
@@ -106,4 +124,21 @@ impl<'a> Corpus<'a> {
         let slice = self.slices.iter().find(|slice| slice.sequences.contains(&sequence));
         slice.map_or(String::new(), |slice| slice.name.clone())
     }
+}
+
+/// FNV-1a of numbers.
+pub(super) fn fingerprint(values: impl Iterator<Item = u64>) -> u64 {
+    values
+        .flat_map(u64::to_le_bytes)
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// What stands around each piece, and what masks.
+fn masking(encoder: Option<&Encoder>, options: &Options) -> Result<([Option<u32>; 2], u32)> {
+    if matches!(options.cut, Cut::Stride { .. }) {
+        return Err(Error::MaskedStride);
+    }
+    let mask = encoder.and_then(|encoder| encoder.mask).ok_or(Error::NoMask)?;
+    let around = |at: usize| encoder.and_then(|encoder| encoder.around[at].first().copied());
+    Ok(([around(0), around(1)], mask))
 }

@@ -7,7 +7,7 @@ use planish_formats::Kind;
 
 use super::Protocol;
 use crate::run::executor;
-use crate::{run, text};
+use crate::{checkpoint, run, text};
 
 /// A result of comparing.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -68,6 +68,21 @@ pub enum Error {
     /// A model without logits.
     #[error("the {which} has no head: nothing to score")]
     NoHead { which: Which },
+    /// A way of making vectors that is not known.
+    #[error("the {which}: {source}")]
+    Pooling { which: Which, source: checkpoint::Error },
+    /// Texts without a line.
+    #[error("the texts have no line with a token")]
+    NoLines,
+    /// A model that guesses masked tokens, and a vocabulary without a mask.
+    #[error("neither tokenizer names a token that masks others")]
+    NoMask,
+    /// Such a model, and windows that overlap.
+    #[error("a model that guesses masked tokens is scored in chunks, not by `--stride` or `--full`")]
+    MaskedStride,
+    /// Arithmetic that went over.
+    #[error("the {which}'s vector of sequence {sequence} is not finite")]
+    NotFiniteVector { which: Which, sequence: usize },
     /// Arithmetic that went over.
     #[error("the {which}'s logits for token {token} of sequence {sequence} are not finite")]
     NotFinite { which: Which, sequence: usize, token: usize },
@@ -95,9 +110,12 @@ impl Error {
             Error::Run { source, .. } => source.kind(),
             Error::Open { source, .. } | Error::Weights { source, .. } => source.kind(),
             Error::Tokenizer { source, .. } => source.kind(),
+            Error::Pooling { source, .. } => source.kind(),
             Error::Text { source, .. } if source.kind() == std::io::ErrorKind::InvalidData => Kind::Bad,
             Error::Incomparable { .. }
             | Error::NotFinite { .. }
+            | Error::NotFiniteVector { .. }
+            | Error::NoLines
             | Error::TooShort { .. }
             | Error::ShortFile { .. }
             | Error::NoTokenizer { .. }
@@ -106,7 +124,7 @@ impl Error {
             | Error::BaselineMetric { .. }
             | Error::Protocol { .. }
             | Error::Target { .. } => Kind::Bad,
-            Error::NoHead { .. } => Kind::Unsupported,
+            Error::NoHead { .. } | Error::NoMask | Error::MaskedStride => Kind::Unsupported,
             Error::Interrupted | Error::Text { .. } => Kind::Io,
         }
     }
@@ -119,7 +137,12 @@ impl Error {
             Error::Tokenizer { source, .. } => source.hint(),
             Error::NoTokenizer { .. } => Some("one of the two has to bring its tokenizer".to_owned()),
             Error::Incomparable { .. } => Some("compare a model with a release made from it".to_owned()),
-            Error::NotFinite { .. } => Some("a weight or a scale is far out of range".to_owned()),
+            Error::Pooling { source, .. } => source.hint(),
+            Error::NoLines => Some("each line of a text becomes a vector".to_owned()),
+            Error::NoMask => Some("`mask_token` in tokenizer_config.json names it".to_owned()),
+            Error::NotFinite { .. } | Error::NotFiniteVector { .. } => {
+                Some("a weight or a scale is far out of range".to_owned())
+            }
             Error::TooShort { .. } | Error::ShortFile { .. } => {
                 Some("give a longer text or a smaller `--ctx`".to_owned())
             }
@@ -129,6 +152,7 @@ impl Error {
             }
             Error::Policy { .. }
             | Error::NoHead { .. }
+            | Error::MaskedStride
             | Error::Protocol { .. }
             | Error::Interrupted
             | Error::Text { .. } => None,

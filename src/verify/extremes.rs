@@ -21,8 +21,8 @@ pub(super) fn worst(scores: &[Score], corpus: &Corpus<'_>, count: usize) -> Vec<
     let tokens = corpus.sequences.tokens.max(1);
     let shown = |score: &Score| {
         let (first, end) = (score.sequence * tokens, (score.sequence + 1) * tokens);
-        // The row's logits are of the token after it.
-        let next = score.row + 1;
+        // The row's logits are of the token after it, or of its own.
+        let next = score.row + corpus.ahead();
         Worst {
             file: corpus.file(score.sequence),
             sequence: score.sequence,

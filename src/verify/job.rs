@@ -4,11 +4,11 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Instant;
 
-use super::corpus::Corpus;
+use super::corpus::{self, Corpus};
 use super::groups::{self, Outcome};
 use super::party::Party;
 use super::report::{self, Check, Metrics, Noise, Running, SCHEMA, Slice, Status, Tool, Verdict};
-use super::{Error, Report, Result, Which, comparability, extremes, weights};
+use super::{Error, LayerDrift, Report, Result, Which, comparability, embed, extremes, weights};
 use crate::checkpoint::Checkpoint;
 use crate::run::PeakAnon;
 use crate::run::executor::Settings;
@@ -20,6 +20,15 @@ pub struct Text {
     pub name: String,
     /// All of it.
     pub text: String,
+}
+
+impl Options {
+    /// Tokens of a sequence at most.
+    pub(super) fn context(&self) -> usize {
+        match self.cut {
+            Cut::Chunks { context } | Cut::Stride { context, .. } => context,
+        }
+    }
 }
 
 impl Text {
@@ -102,11 +111,14 @@ pub fn verify(
     observer: &mut Observer<'_>,
 ) -> Result<Report> {
     let (start, peak) = (Instant::now(), PeakAnon::start());
-    let reference = Party::open(Which::Reference, reference)?;
-    let candidate = Party::open(Which::Candidate, candidate)?;
+    let mut reference = Party::open(Which::Reference, reference)?;
+    let mut candidate = Party::open(Which::Candidate, candidate)?;
+    let vectors = embed::wanted(&mut reference, &mut candidate);
     let mut report = blank(&reference, &candidate, options);
     let (checks, ids) = comparability::check(&reference, &candidate, report.protocol.context, texts)?;
     report.comparability = checks;
+    let pooling = if vectors { Some(embed::pooling(&reference, &candidate)?) } else { None };
+    report.comparability.extend(pooling.map(comparability::pooling));
     go_on(observer(&Event::Checked(&report.comparability)))?;
 
     let different = report.comparability.iter().filter(|check| check.status == Status::Different);
@@ -117,13 +129,18 @@ pub fn verify(
             go_on(observer(&Event::Weights { done, of }))
         })?;
         report.coverage = weights::coverage(&report.tensors);
+    }
+    if !report.reasons.is_empty() {
+        report.verdict = Verdict::Incomparable;
+    } else if let Some(Ok(pooling)) = pooling {
+        let drift = embed::run(&reference, &candidate, texts, pooling, options, observer)?;
+        turned(&mut report, drift, texts, options);
+    } else {
         let corpus = Corpus::new(&reference, &candidate, options, texts, ids)?;
         report.protocol = corpus.protocol(options);
         let outcome = groups::run(&reference, &candidate, &corpus.sequences, options, observer)?;
         measured(&mut report, &corpus, outcome, options.worst);
         noise(&mut report, [&reference, &candidate], &corpus, options, observer)?;
-    } else {
-        report.verdict = Verdict::Incomparable;
     }
     report.seconds = start.elapsed().as_secs_f64();
     report.peak_anon_bytes = peak.bytes();
@@ -153,6 +170,7 @@ fn blank(reference: &Party<'_>, candidate: &Party<'_>, options: &Options) -> Rep
         tensors: vec![],
         rounding: None,
         metrics: None,
+        embeddings: None,
         noise: None,
         layers: vec![],
         slices: vec![],
@@ -171,7 +189,6 @@ fn blank(reference: &Party<'_>, candidate: &Party<'_>, options: &Options) -> Rep
 /// Writes down what the groups have shown.
 fn measured(report: &mut Report, corpus: &Corpus<'_>, outcome: Outcome, worst: usize) {
     let scores = &outcome.comparison.scores;
-    let finite = |x: f64| x.is_finite().then_some(x);
     report.protocol.sequences = outcome.sequences;
     if outcome.interrupted {
         report.verdict = Verdict::Interrupted;
@@ -179,14 +196,7 @@ fn measured(report: &mut Report, corpus: &Corpus<'_>, outcome: Outcome, worst: u
         report.reasons.push(format!("interrupted after {done} of {all} sequences"));
     }
     report.metrics = Metrics::of(scores);
-    report.layers = (outcome.comparison.layers.iter())
-        .map(|layer| report::Layer {
-            name: layer.name.clone(),
-            block: layer.block,
-            relative_error: finite(layer.relative_error),
-            cosine: finite(layer.cosine),
-        })
-        .collect();
+    report.layers = outcome.comparison.layers.iter().map(drifted).collect();
     report.slices = (corpus.slices.iter())
         .map(|slice| {
             let from = scores.partition_point(|score| score.sequence < slice.sequences.start);
@@ -203,6 +213,41 @@ fn measured(report: &mut Report, corpus: &Corpus<'_>, outcome: Outcome, worst: u
     report.running = outcome.running;
     report.worst = extremes::worst(scores, corpus, worst);
     report.kld_histogram = extremes::histogram(scores);
+}
+
+fn drifted(layer: &LayerDrift) -> report::Layer {
+    let finite = |x: f64| x.is_finite().then_some(x);
+    report::Layer {
+        name: layer.name.clone(),
+        block: layer.block,
+        relative_error: finite(layer.relative_error),
+        cosine: finite(layer.cosine),
+    }
+}
+
+/// Writes down what became of vectors.
+fn turned(report: &mut Report, drift: embed::Drift, texts: &[Text], options: &Options) {
+    let sequences: usize = drift.lines.iter().sum();
+    report.protocol = report::Protocol {
+        name: "lines".to_owned(),
+        description: "a vector for each line of the text".to_owned(),
+        context: drift.context,
+        stride: drift.context,
+        bos: None,
+        sequences,
+        planned: sequences,
+        batch: options.batch,
+        corpus: format!("{:016x}", corpus::fingerprint(drift.ids.iter().map(|id| u64::from(*id)))),
+    };
+    report.layers = drift.layers.iter().map(drifted).collect();
+    let slice = |(text, lines): (&Text, usize)| Slice {
+        file: text.name.clone(),
+        text_tokens: 0,
+        sequences: lines,
+        metrics: None,
+    };
+    report.slices = texts.iter().zip(drift.lines).map(slice).collect();
+    report.embeddings = drift.embeddings;
 }
 
 /// How much of the drift is the arithmetic of this machine.

@@ -9,6 +9,7 @@ mod bootstrap;
 mod comparability;
 mod compare;
 mod corpus;
+mod embed;
 mod error;
 mod extremes;
 mod gate;

@@ -24,7 +24,23 @@ pub enum Protocol {
         /// Tokens between the beginnings of windows.
         stride: usize,
     },
+    /// Of a model that guesses masked tokens: pieces of the text side by side, each between `begin` and `end`. One token in
+    /// seven of each is masked and scored, another one first in each piece than in the one before it; so in as many
+    /// pieces every place is masked once, and nothing is drawn by lot.
+    Masked {
+        /// Tokens of a sequence, `begin` and `end` included.
+        context: usize,
+        /// What stands before each piece.
+        begin: Option<u32>,
+        /// What stands behind it.
+        end: Option<u32>,
+        /// What masks a token.
+        mask: u32,
+    },
 }
+
+/// One token in so many is masked: near the 15 % that such models are trained with.
+const MASKED: usize = 7;
 
 /// A text cut by a [`Protocol`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,7 +49,7 @@ pub struct Sequences {
     pub ids: Vec<u32>,
     /// Tokens of a sequence.
     pub tokens: usize,
-    /// The rows whose logits are scored, ascending, and the token that came next.
+    /// The rows whose logits are scored, ascending, and the token that came next, or that a mask stands for.
     pub scored: Vec<(usize, u32)>,
 }
 
@@ -67,6 +83,9 @@ impl Protocol {
         let (context, stride) = match *self {
             Protocol::Chunks { context, .. } => (context, context),
             Protocol::Stride { context, stride } => (context, stride),
+            Protocol::Masked { context, begin, end, mask } => {
+                return self.masked(text, limit, context, [begin, end], mask);
+            }
         };
         if context < 4 || stride == 0 || stride > context {
             return Err(Error::Protocol { protocol: *self });
@@ -90,9 +109,39 @@ impl Protocol {
                 }
                 Protocol::Stride { .. } if chunk == 0 => 0,
                 // Side by side, the first token of a window has nothing to be predicted from.
-                Protocol::Stride { .. } => (context - stride).saturating_sub(1),
+                Protocol::Stride { .. } | Protocol::Masked { .. } => (context - stride).saturating_sub(1),
             };
             scored.extend((first..context - 1).map(|at| (row + at, window[at + 1])));
+        }
+        Ok(Sequences { ids, tokens: context, scored })
+    }
+
+    fn masked(
+        &self,
+        text: &[u32],
+        limit: usize,
+        context: usize,
+        [begin, end]: [Option<u32>; 2],
+        mask: u32,
+    ) -> Result<Sequences> {
+        let around = begin.iter().count() + end.iter().count();
+        let piece = context.checked_sub(around).filter(|piece| *piece >= MASKED);
+        let piece = piece.ok_or(Error::Protocol { protocol: *self })?;
+        let pieces = text.chunks_exact(piece).take(limit);
+        if pieces.len() == 0 {
+            return Err(Error::TooShort { tokens: text.len(), context });
+        }
+        let (mut ids, mut scored) = (Vec::with_capacity(pieces.len() * context), vec![]);
+        for (at, piece) in pieces.enumerate() {
+            ids.extend(begin);
+            for (i, token) in piece.iter().enumerate() {
+                let hidden = i % MASKED == at % MASKED;
+                if hidden {
+                    scored.push((ids.len(), *token));
+                }
+                ids.push(if hidden { mask } else { *token });
+            }
+            ids.extend(end);
         }
         Ok(Sequences { ids, tokens: context, scored })
     }
@@ -106,6 +155,9 @@ impl fmt::Display for Protocol {
                 if bos.is_some() { write!(f, ", BOS first") } else { Ok(()) }
             }
             Protocol::Stride { context, stride } => write!(f, "windows of {context} tokens, {stride} apart"),
+            Protocol::Masked { context, .. } => {
+                write!(f, "pieces of {context} tokens, one in {MASKED} masked and scored")
+            }
         }
     }
 }
@@ -140,6 +192,25 @@ mod tests {
             assert_eq!(targets, expected, "{stride}");
             assert!(cut.scored.iter().all(|(row, target)| cut.ids[*row] + 1 == *target));
         }
+    }
+
+    #[test]
+    fn every_place_is_masked_once_in_seven_pieces() {
+        let text: Vec<u32> = (100..255).collect();
+        let protocol = Protocol::Masked { context: 12, begin: Some(1), end: Some(2), mask: 3 };
+        let cut = protocol.cut(&text, usize::MAX).expect("pieces");
+        assert_eq!((cut.count(), cut.tokens, cut.ids[0], cut.ids[11]), (15, 12, 1, 2));
+        let mut places: Vec<usize> =
+            cut.scored.iter().take_while(|(row, _)| *row < 84).map(|(row, _)| row % 12).collect();
+        places.sort_unstable();
+        assert_eq!(places, (1..11).collect::<Vec<_>>());
+        for (row, target) in &cut.scored {
+            assert_eq!((cut.ids[*row], *target), (3, 100 + (row / 12 * 10 + row % 12 - 1) as u32));
+        }
+        assert_eq!(cut.ids.iter().filter(|id| **id == 3).count(), cut.scored.len());
+        assert!(matches!(protocol.cut(&text[..9], 1), Err(Error::TooShort { tokens: 9, context: 12 })));
+        let narrow = Protocol::Masked { context: 8, begin: Some(1), end: Some(2), mask: 3 };
+        assert!(matches!(narrow.cut(&text, 1), Err(Error::Protocol { .. })));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The report as a table for people: llama-perplexity's statistics, and where the drift is.
 
-use planish::verify::report::{GateVerdict, Metrics, Report, Verdict};
+use planish::verify::report::{Embeddings, GateVerdict, Metrics, Report, Verdict, WorstText};
 
 use super::super::show::{self, facts};
 
@@ -13,6 +13,10 @@ pub(super) fn text(report: &Report) -> String {
     if let Some(metrics) = &report.metrics {
         text.push('\n');
         text.push_str(&statistics(metrics, report));
+    }
+    if let Some(embeddings) = &report.embeddings {
+        text.push('\n');
+        text.push_str(&vectors(embeddings));
     }
     for part in [slices(report), layers(report), tensors(report), worst(report), gates(report)] {
         if !part.is_empty() {
@@ -95,8 +99,33 @@ fn statistics(m: &Metrics, report: &Report) -> String {
     ])
 }
 
+fn vectors(e: &Embeddings) -> String {
+    let number = |value: f64| format!("{value:.6}");
+    let mut text = facts(&[
+        (
+            "texts",
+            format!("{} lines, {} tokens; vectors of {} elements, pooled: {}", e.texts, e.tokens, e.width, e.pooling),
+        ),
+        ("cosine mean", format!("{:.6}, 95 % interval {:.6} to {:.6}", e.mean, e.ci95[0], e.ci95[1])),
+        ("cosine median", number(e.median)),
+        ("cosine 10 %", number(e.p10)),
+        ("cosine 5 %", number(e.p5)),
+        ("cosine 1 %", number(e.p1)),
+        ("cosine minimum", number(e.min)),
+    ]);
+    let cut = |text: &str| text.chars().take(56).collect::<String>().escape_debug().to_string();
+    let row =
+        |worst: &WorstText| vec![number(worst.cosine), format!("{}:{}", worst.file, worst.line), cut(&worst.text)];
+    let rows: Vec<Vec<String>> = e.worst.iter().take(FEW).map(row).collect();
+    if !rows.is_empty() {
+        text.push('\n');
+        text.push_str(&show::table(&["cosine", "worst texts", ""], &rows));
+    }
+    text
+}
+
 fn slices(report: &Report) -> String {
-    if report.slices.len() < 2 {
+    if report.slices.len() < 2 || report.metrics.is_none() {
         return String::new();
     }
     let rows: Vec<Vec<String>> = (report.slices.iter())

@@ -12,11 +12,8 @@ pub(super) fn build<'a>(keys: &Keys<'a>) -> Built<'a> {
     let added: Vec<Value> = keys.tokens.iter().filter(|t| t.added()).map(|t| config::added(t, false)).collect();
     let vocab: Map<String, Value> = keys.tokens.iter().map(|token| (original(token), token.id.into())).collect();
     let named = |role, text| keys.special(role).or_else(|| keys.find(text).and_then(|id| keys.token(id)));
-    let around = Around {
-        bos: keys.flag("add_bos_token").unwrap_or(true).then(|| named(Role::Bos, "[CLS]")).flatten(),
-        eos: keys.flag("add_sep_token").unwrap_or(true).then(|| named(Role::Sep, "[SEP]")).flatten(),
-        between: true,
-    };
+    // Both stand around every text, whatever the keys say of adding them.
+    let around = Around { bos: named(Role::Bos, "[CLS]"), eos: named(Role::Sep, "[SEP]"), between: true };
     let lowercase = keys.flag("normalizer.lowercase").unwrap_or(true);
     let json = json!({
         "version": "1.0",

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::super::report::{Gate, GateVerdict, Layer, Model, Report, Tensor, Verdict};
+use super::super::report::{Embeddings, Gate, GateVerdict, Layer, Model, Report, Tensor, Verdict};
 use super::number::{MISSING, between, change, number, percent, plus_minus};
 
 /// A metric with its meaning.
@@ -57,6 +57,14 @@ fn built_in(gate: &Gate) -> bool {
 
 /// The numbers in one sentence; nothing where nothing was scored.
 pub(super) fn summary(report: &Report) -> Option<String> {
+    if let Some(e) = &report.embeddings {
+        return Some(format!(
+            "Over {} texts the vectors of both have a cosine of {} on average, and of {} at least.",
+            e.texts,
+            number(e.mean),
+            number(e.min)
+        ));
+    }
     let m = report.metrics.as_ref()?;
     Some(format!(
         "Over {} tokens both find the same next token most likely {} of the time, perplexity changes by {} \
@@ -72,7 +80,8 @@ pub(super) fn summary(report: &Report) -> Option<String> {
 
 /// The key metrics; none where nothing was scored.
 pub(super) fn facts(report: &Report) -> Vec<Fact> {
-    let Some(m) = &report.metrics else { return vec![] };
+    let vectors = report.embeddings.as_ref().map(cosines).unwrap_or_default();
+    let Some(m) = &report.metrics else { return vectors };
     let fact = |name, value, doubt, meaning: &str| Fact { name, value, doubt, meaning: meaning.to_owned() };
     let error = |error: f64| format!("± {}", number(error));
     let none = String::new;
@@ -119,6 +128,25 @@ pub(super) fn facts(report: &Report) -> Vec<Fact> {
                 change(m.ppl_ratio - 1.0)
             ),
         ),
+    ]
+}
+
+/// What became of vectors.
+fn cosines(e: &Embeddings) -> Vec<Fact> {
+    let fact = |name, value, doubt, meaning: &str| Fact { name, value, doubt, meaning: meaning.to_owned() };
+    let none = String::new;
+    vec![
+        fact(
+            "Cosine mean",
+            number(e.mean),
+            format!("95 %: {}", between(e.ci95)),
+            "The cosine between the two vectors of a text, on average; 1 is the same direction.",
+        ),
+        fact("Cosine median", number(e.median), none(), "Half of the texts are closer than this."),
+        fact("Cosine p10", number(e.p10), none(), "One text in 10 is further away."),
+        fact("Cosine p5", number(e.p5), none(), "One text in 20 is further away."),
+        fact("Cosine p1", number(e.p1), none(), "One text in 100 is further away."),
+        fact("Cosine min", number(e.min), none(), "The text that turned furthest away."),
     ]
 }
 

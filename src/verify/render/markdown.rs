@@ -86,7 +86,7 @@ fn tensors(report: &Report) -> String {
 }
 
 fn slices(report: &Report) -> String {
-    if report.slices.len() < 2 {
+    if report.slices.len() < 2 || report.embeddings.is_some() {
         return String::new();
     }
     let row = |slice: &super::super::report::Slice| {

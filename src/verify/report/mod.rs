@@ -3,10 +3,12 @@
 //! Numbers that cannot be had are `None`, and `null` in JSON; no field is ever NaN or infinite. Shares lie in 0..=1,
 //! KL divergences are in nats, sizes in bytes.
 
+mod embeddings;
 mod metrics;
 mod rounding;
 mod statistics;
 
+pub use embeddings::{Embeddings, WorstText};
 pub use metrics::{DeltaP, Kld, Metrics, Statistic};
 pub use rounding::{RoundedScale, RoundedTensor, Rounding};
 
@@ -49,6 +51,9 @@ pub struct Report {
     pub rounding: Option<Rounding>,
     /// The statistics; `None` where nothing was scored.
     pub metrics: Option<Metrics>,
+    /// What became of vectors of texts, of models without a head.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub embeddings: Option<Embeddings>,
     /// How much of the drift is this machine's arithmetic.
     pub noise: Option<Noise>,
     /// The drift of hidden states; the first is the embedding.
@@ -135,7 +140,8 @@ pub struct Model {
 /// How the text was cut and scored. Numbers of different protocols do not compare.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Protocol {
-    /// `chunks` (llama-perplexity's) or `stride` (Hugging Face's).
+    /// `chunks` (llama-perplexity's), `stride` (Hugging Face's), `masked` (one token in seven is hidden and guessed) or
+    /// `lines` (a vector for each).
     pub name: String,
     /// A sentence for people.
     pub description: String,

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Metrics, Report, Statistic};
+use super::{Embeddings, Metrics, Report, Statistic};
 
 /// What the name of a text's own metric begins with.
 const SLICES: &str = "slices.";
@@ -19,7 +19,7 @@ impl Report {
 
     /// The dotted names that [`Report::statistic`] knows, but for those of single texts.
     pub fn statistics() -> impl Iterator<Item = &'static str> {
-        Metrics::NAMES.iter().chain(Report::OWN).copied()
+        Metrics::NAMES.iter().chain(Embeddings::NAMES).chain(Report::OWN).copied()
     }
 
     /// Whether a report may have a statistic of this name.
@@ -43,7 +43,10 @@ impl Report {
             "layers.min_cosine" => plain(extreme(self.layers.iter().map(|layer| layer.cosine), f64::min)),
             _ => match slice(name) {
                 Some((file, metric)) => self.slice(file)?.get(metric),
-                None => self.metrics.as_ref()?.get(name),
+                None => match self.embeddings.as_ref().and_then(|embeddings| embeddings.get(name)) {
+                    None => self.metrics.as_ref()?.get(name),
+                    found => found,
+                },
             },
         }
     }

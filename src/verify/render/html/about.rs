@@ -1,6 +1,6 @@
 //! What was compared and how: texts, checks, protocol.
 
-use super::super::super::report::{Check, Metrics, Model, Report, Slice, Status};
+use super::super::super::report::{Check, Embeddings, Metrics, Model, Report, Slice, Status, WorstText};
 use super::super::escape::html as escaped;
 use super::super::number::{MISSING, between, number, percent, plus_minus};
 use super::{badge, section, table};
@@ -22,6 +22,9 @@ pub(super) fn slices(report: &Report) -> String {
             of(|m| percent(m.top1)),
         ]
     };
+    if let Some(embeddings) = &report.embeddings {
+        return worst_texts(embeddings);
+    }
     let rows: Vec<Vec<String>> = report.slices.iter().map(row).collect();
     let headings = [
         "Text",
@@ -35,6 +38,21 @@ pub(super) fn slices(report: &Report) -> String {
         ">Same top token",
     ];
     section("Texts", "", &table("Texts", &headings, &rows))
+}
+
+/// The texts whose vectors turned furthest away.
+fn worst_texts(embeddings: &Embeddings) -> String {
+    let row = |worst: &WorstText| {
+        vec![
+            number(worst.cosine),
+            format!("<code>{}:{}</code>", escaped(&worst.file), worst.line),
+            worst.tokens.to_string(),
+            format!("<span class=\"prose\">{}</span>", escaped(&worst.text)),
+        ]
+    };
+    let rows: Vec<Vec<String>> = embeddings.worst.iter().map(row).collect();
+    let headings = [">Cosine", "Line", ">Tokens", "Text"];
+    section("Worst texts", "", &table("Worst texts", &headings, &rows))
 }
 
 /// What makes the two comparable.

@@ -45,6 +45,10 @@ fn tiles(report: &Report) -> String {
         let ppl = format!("{} to {}", number(m.ppl_ref), number(m.ppl_cand));
         tiles.push(("Perplexity", change(m.ppl_ratio - 1.0), ppl));
     }
+    if let Some(e) = &report.embeddings {
+        tiles.push(("Cosine, mean", number(e.mean), format!("95 %: {}", between(e.ci95))));
+        tiles.push(("Cosine, least", number(e.min), format!("of {} texts", e.texts)));
+    }
     let (a, b) = (&report.reference, &report.candidate);
     if b.bytes > 0 {
         let bits = format!("{:.2} bits a weight; was {}", b.bits_per_weight, amount::bytes(a.bytes));
