@@ -44,7 +44,9 @@ fn main() {
 
 fn ids(model: &Path, text: &Path, chunks: usize) -> Vec<u32> {
     let text = std::fs::read_to_string(text).unwrap();
-    Chunks { tokens: TOKENS, skip: 0, limit: chunks }.cut(&Encoder::folder(model).unwrap(), &[text]).unwrap()
+    Chunks { tokens: TOKENS, skip: 0, limit: chunks, whole: false }
+        .cut(&Encoder::folder(model).unwrap(), &[text])
+        .unwrap()
 }
 
 fn entries(model: &Path, ids: &[u32]) -> BTreeMap<String, Entry> {

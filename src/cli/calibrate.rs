@@ -216,7 +216,8 @@ pub(crate) fn cut(checkpoint: &Checkpoint, texts: &[PathBuf], cutting: &Cutting)
     };
     let contents = texts.iter().map(read).collect::<anyhow::Result<Vec<_>>>()?;
     let limit = cutting.chunks.map_or(usize::MAX, |n| n as usize);
-    let chunks = Chunks { tokens: cutting.ctx as usize, skip: cutting.skip_chunks as usize, limit };
+    let whole = Subject::of(checkpoint)?.config.encoder.is_some();
+    let chunks = Chunks { tokens: cutting.ctx as usize, skip: cutting.skip_chunks as usize, limit, whole };
     Ok(Ids { ids: chunks.cut(&encoder, &contents)?, tokens: chunks.tokens })
 }
 

@@ -102,6 +102,9 @@ pub enum Error {
     },
 }
 
+/// [`Error::NotInGguf`] of an architecture that no graph is for.
+pub(super) const NO_GRAPH: &str = "llama.cpp does not know the architecture";
+
 impl Error {
     /// Whether the checkpoint is at fault, or asks for what is not supported.
     pub fn kind(&self) -> Kind {
@@ -130,6 +133,9 @@ impl Error {
             Error::UnknownKeys { .. } => "they may change the result; remove them only if the model ignores them",
             Error::Header(_) => "the GGUF may be of a newer kind, or made by another tool",
             Error::NotRestored { .. } => "convert the original checkpoint instead",
+            Error::NotInGguf { what: NO_GRAPH, .. } => {
+                "`--to w8a16` and its like write a quantized safetensors folder for transformers and vLLM"
+            }
             Error::NotInGguf { .. } => "llama.cpp would run another model than this one",
             Error::Width { .. } => "config.json is at odds with itself; compare it with that of the base model",
             Error::MissingTensors { .. } => {

@@ -4,6 +4,7 @@ use std::fmt;
 
 use planish_formats::gguf::{Kv, Value};
 
+use super::error::NO_GRAPH;
 use super::rope::{BETA_FAST, BETA_SLOW};
 use super::{Architecture, Config, Error, Result, Rope, Scaling};
 
@@ -142,7 +143,7 @@ impl Architecture {
     /// What GGUF makes of it, if llama.cpp can run this configuration.
     pub(super) fn held(&self, config: &Config) -> Result<&super::Gguf> {
         let refused = |what| Error::NotInGguf { architecture: self.name, what };
-        let gguf = self.gguf.as_ref().ok_or_else(|| refused("llama.cpp does not know the architecture"))?;
+        let gguf = self.gguf.as_ref().ok_or_else(|| refused(NO_GRAPH))?;
         (gguf.holds)(config).map_err(refused)?;
         if let Some(Rope { scaling: Scaling::Yarn { beta_fast, beta_slow, truncate, .. }, .. }) = &config.rope {
             // gpt-oss asks for it, and its authors' GGUFs go without.

@@ -154,6 +154,7 @@ fn tied_head(config: &Config, name: &str) -> bool {
 /// a head, or copies of its embedding and bias, that the class of the configuration does not use.
 fn other_head(architecture: &Architecture, config: &Config, name: &str) -> bool {
     const HEADS: [&str; 5] = ["cls.", "lm_head.", "predictions.", "sop_classifier.", "vocab_"];
-    let bare = architecture.roots.iter().find_map(|root| name.strip_prefix(root)).unwrap_or(name);
-    config.encoder.is_some() && (bare.starts_with("pooler.") || HEADS.iter().any(|head| name.starts_with(head)))
+    let pools = |root: &&str| name.strip_prefix(root).is_some_and(|bare| bare.starts_with("pooler."));
+    config.encoder.is_some()
+        && (architecture.roots.iter().any(pools) || HEADS.iter().any(|head| name.starts_with(head)))
 }

@@ -225,6 +225,10 @@ fn from_hugging_face(checkpoint: &Checkpoint, pre: Option<&str>) -> Result<Relea
     let rows = embedding_rows(&tensors).ok_or(Error::NoEmbedding)?;
     let vocabulary = text::vocabulary(&text::Request { dir: checkpoint.dir(), rows, config, pre })?;
     kv.extend(vocabulary.kv);
+    if let Some(encoder) = &settings.encoder {
+        // Its graph asks for the count, whatever the tokenizer.
+        kv.set("tokenizer.ggml.token_type_count", encoder.token_types.max(1) as u32);
+    }
     let caveats = architecture.caveats(&settings);
     let warnings = (caveats.iter().map(ToString::to_string))
         .chain(quantized_warning(&tensors))

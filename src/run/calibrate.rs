@@ -71,6 +71,9 @@ pub struct Chunks {
     pub skip: usize,
     /// How many are taken after that at most.
     pub limit: usize,
+    /// Whether a chunk is a whole text to the model, as for encoders: then what the tokenizer puts around a text stands
+    /// around each.
+    pub whole: bool,
 }
 
 impl Chunks {
@@ -78,7 +81,19 @@ impl Chunks {
     /// adds one, and takes the place of the first token of each chunk; what fills no chunk is left out.
     pub fn cut(&self, encoder: &Encoder, texts: &[String]) -> Result<Vec<u32>, Error> {
         let (mut ids, mut chunks) = (vec![], 0);
-        for text in texts {
+        if self.whole {
+            let [before, after] = &encoder.around;
+            let tokens = self.tokens.saturating_sub(before.len() + after.len()).max(1);
+            for text in texts {
+                for chunk in encoder.encode(text)?.chunks_exact(tokens) {
+                    if chunks >= self.skip && chunks - self.skip < self.limit {
+                        ids.extend([before, chunk, after].into_iter().flatten());
+                    }
+                    chunks += 1;
+                }
+            }
+        }
+        for text in texts.iter().filter(|_| !self.whole) {
             let text = encoder.bos.into_iter().chain(encoder.encode(text)?).collect::<Vec<u32>>();
             for chunk in text.chunks_exact(self.tokens.max(1)) {
                 if chunks >= self.skip && chunks - self.skip < self.limit {

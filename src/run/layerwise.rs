@@ -1,7 +1,7 @@
 //! Rounding with an eye on what flows through the model: a layer at a time, each seeing what the layers before it have
 //! become.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use planish_kernels::block::Codec;
@@ -92,6 +92,9 @@ impl Layerwise<'_> {
         mut journal: Option<&mut Journal>,
         progress: &mut dyn FnMut(usize, usize) -> super::Result<()>,
     ) -> Result<Log> {
+        if let Some(tensor) = self.shared() {
+            return Err(Error::Shared { tensor });
+        }
         let mut executor = Executor::new(self.model, self.source, self.ids, self.tokens, self.settings)?;
         let steps = executor.steps();
         let first = match journal.as_deref() {
@@ -128,6 +131,14 @@ impl Layerwise<'_> {
         let precision = self.settings.computed_in().name();
         let method = format!("{scaled}{}{original} in {precision}", self.method.name());
         Fingerprint::new(self.source, self.ids, self.tokens, &types, method)
+    }
+
+    /// A weight that two layers multiply by, but for a tied head.
+    fn shared(&self) -> Option<String> {
+        let mut seen = BTreeSet::new();
+        let numbered = self.layers().filter(|layer| layer.block.is_some());
+        let mut matrices = numbered.flat_map(|layer| layer.ops.iter().filter_map(model::Op::reads));
+        matrices.find(|(_, weight)| !seen.insert(weight.name.as_str())).map(|(_, weight)| weight.name.clone())
     }
 
     /// The layers of the program that [`Executor::step_in_stages`] goes through.

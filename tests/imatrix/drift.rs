@@ -49,7 +49,8 @@ fn importance_lowers_the_drift() {
     let encoder = Encoder::folder(&tiny()).expect("a tokenizer");
     let text = std::fs::read_to_string(tiny().join("heldout.txt")).expect("a text");
     let (seen, unseen) = text.split_at(text.floor_char_boundary(text.len() / 2));
-    let ids = Chunks { tokens: TOKENS, skip: 0, limit: 64 }.cut(&encoder, &[seen.to_owned()]).expect("chunks");
+    let ids =
+        Chunks { tokens: TOKENS, skip: 0, limit: 64, whole: false }.cut(&encoder, &[seen.to_owned()]).expect("chunks");
     let checkpoint = Checkpoint::open(&tiny()).expect("opens");
     let subject = Subject::of(&checkpoint).expect("a program");
     let (model, source, settings) = (&subject.model, &checkpoint.source, Settings::default());

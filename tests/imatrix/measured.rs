@@ -23,7 +23,7 @@ fn ids(skip: usize, limit: usize) -> Vec<u32> {
     let text = std::fs::read_to_string(tiny().join("heldout.txt")).expect("a text");
     let mut encoder = Encoder::folder(&tiny()).expect("a tokenizer");
     encoder.parse_special(false);
-    Chunks { tokens: TOKENS, skip, limit }.cut(&encoder, &[text]).expect("chunks")
+    Chunks { tokens: TOKENS, skip, limit, whole: false }.cut(&encoder, &[text]).expect("chunks")
 }
 
 fn run(model: &Path, ids: &[u32], settings: Settings) -> BTreeMap<String, Entry> {
@@ -160,7 +160,7 @@ fn chunks_are_those_of_llama_imatrix() {
     let encoder = Encoder::folder(&tiny()).expect("a tokenizer");
     let text = std::fs::read_to_string(tiny().join("heldout.txt")).expect("a text");
     let all = encoder.encode(&text).expect("ids");
-    let cut = |skip, limit, texts: &[String]| Chunks { tokens: 100, skip, limit }.cut(&encoder, texts);
+    let cut = |skip, limit, texts: &[String]| Chunks { tokens: 100, skip, limit, whole: false }.cut(&encoder, texts);
     let whole = cut(0, usize::MAX, std::slice::from_ref(&text)).expect("chunks");
     assert_eq!(encoder.bos, None, "else the first id of each chunk differs");
     assert!(whole[..] == all[..all.len() / 100 * 100]);

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use planish::checkpoint::{Checkpoint, read_json};
+use planish::checkpoint::{About, Checkpoint, read_json};
 use planish::dialect::Tensors;
 use planish::model::{Objective, architecture, gguf_keys, release};
 use planish::run::executor::{Executor, Settings};
@@ -23,7 +23,7 @@ const CAVEATS: &[&str] = &["mistral-window", "qwen2-window", "phi3", "gptoss", "
 /// Families whose tokens go to experts: where those are close, rounding sends a token to others.
 const ROUTED: &[&str] = &["moe", "mixtral", "deepseek"];
 
-/// Writes every tensor of the folder's GGUF as F32. Gives what the model should say.
+/// Writes every tensor of the folder's GGUF as F32. Gives what the model should say: logits, or an encoder's hidden states.
 fn write(folder: &Path, path: &Path) -> Option<(Vec<i32>, Vec<f32>)> {
     let config = read_json(&folder.join("config.json")).expect("config.json");
     let architecture = architecture(&config).expect("an architecture");
@@ -31,13 +31,19 @@ fn write(folder: &Path, path: &Path) -> Option<(Vec<i32>, Vec<f32>)> {
     let source = Tensors::plain(open(&folder.join("model.safetensors")).expect("weights"));
     let tensors = release(architecture, &settings, source.infos()).ok()?;
     let model = architecture.program(&settings, |name| source.info(name).is_some()).expect("a program");
-    if model.objective != Objective::Causal {
-        return None;
-    }
+    let outputs = match model.objective {
+        Objective::Causal => "logits",
+        Objective::Masked => "hidden",
+        Objective::Hidden if settings.encoder.is_some() => "hidden",
+        Objective::Hidden => return None,
+    };
     let mut kv = gguf_keys(architecture, &settings).expect("keys");
     let name = kv.str("general.architecture").expect("a name").to_owned();
     kv.set("tokenizer.ggml.model", "no_vocab");
     kv.set(format!("{name}.vocab_size"), settings.vocab as u32);
+    if let Some(encoder) = &settings.encoder {
+        kv.set("tokenizer.ggml.token_type_count", encoder.token_types.max(1) as u32);
+    }
     let info = |t: &planish::model::Tensor| Info {
         name: t.name.clone(),
         storage: Storage::Plain(Dtype::F32),
@@ -61,11 +67,11 @@ fn write(folder: &Path, path: &Path) -> Option<(Vec<i32>, Vec<f32>)> {
     sink.finish().expect("a whole file");
     let golden = open(&folder.join("logits.safetensors")).expect("logits");
     let ids = golden.view("ids").expect("ids").bytes.as_chunks::<8>().0.iter();
-    let logits = golden.view("logits").expect("logits").bytes.as_chunks::<4>().0.iter();
+    let logits = golden.view(outputs).expect("outputs").bytes.as_chunks::<4>().0.iter();
     Some((ids.map(|id| i64::from_le_bytes(*id) as i32).collect(), logits.map(|x| f32::from_le_bytes(*x)).collect()))
 }
 
-/// The logits of our own run.
+/// The logits, or an encoder's hidden states, of our own run.
 fn run(path: &Path, ids: &[i32]) -> Vec<f32> {
     let checkpoint = Checkpoint::open(path).expect("a GGUF");
     let subject = Subject::of(&checkpoint).expect("a model");
@@ -74,11 +80,21 @@ fn run(path: &Path, ids: &[i32]) -> Vec<f32> {
     let mut executor = Executor::new(&subject.model, source, &ids, ids.len(), Settings::default()).expect("a run");
     while executor.step().expect("a step").is_some() {}
     let rows: Vec<usize> = (0..ids.len()).collect();
-    let head = executor.head(&rows).expect("a head").expect("a causal model");
+    let Some(head) = executor.head(&rows).expect("a head") else {
+        let mut hidden = vec![0.0; ids.len() * executor.width()];
+        executor.hidden(0..ids.len(), &mut hidden).expect("hidden states");
+        return hidden;
+    };
     let tile = head.tile(0..head.vocab(), None).expect("the whole vocabulary");
     let mut logits = vec![];
     head.logits(&tile, 0..ids.len(), &mut logits);
     logits
+}
+
+fn gguf_name(path: &Path) -> String {
+    let checkpoint = Checkpoint::open(path).expect("a GGUF");
+    let About::Gguf(kv) = &checkpoint.about else { panic!("{} is no GGUF", path.display()) };
+    kv.str("general.architecture").expect("a name").to_owned()
 }
 
 /// The largest; NaN if there is one.
@@ -103,7 +119,8 @@ fn every_family_loads_in_llama_cpp_and_gives_the_logits_of_transformers() {
                 continue;
             }
         };
-        let got = model.exact_logits(&ids).concat();
+        let bidirectional = gguf_name(&path) == "bert";
+        let got = if bidirectional { model.hidden(&ids) } else { model.exact_logits(&ids) }.concat();
         assert_eq!(got.len(), want.len(), "{name}");
         let off = distance(&got, &want);
         let ours = distance(&run(&path, &ids), &want);
@@ -154,11 +171,13 @@ fn every_family_loads_quantized() {
             }
         };
         seen += 1;
-        if golden.info("logits").is_none() {
+        if golden.info("logits").is_none() && gguf_name(&path) != "bert" {
             continue;
         }
         // Of the same file: what is left is that it rounds activations.
-        let (got, ours) = (stock.decode_logits(&ids).concat(), run(&path, &ids));
+        let bidirectional = gguf_name(&path) == "bert";
+        let got = if bidirectional { stock.hidden(&ids) } else { stock.decode_logits(&ids) }.concat();
+        let ours = run(&path, &ids);
         let squares = |x: &mut dyn Iterator<Item = f32>| x.map(|x| f64::from(x * x)).sum::<f64>();
         let off = squares(&mut got.iter().zip(&ours).map(|(a, b)| a - b)) / squares(&mut ours.iter().copied());
         println!("{name:24} {:.4}", off.sqrt());

@@ -19,7 +19,7 @@ use crate::release::{release, weighed, write};
 fn imatrix(model: &Path, text: &str, chunks: usize, file: &Path) -> Imatrix {
     let checkpoint = Checkpoint::open(model).unwrap();
     let subject = Subject::of(&checkpoint).unwrap();
-    let cut = Chunks { tokens: 128, skip: 0, limit: chunks };
+    let cut = Chunks { tokens: 128, skip: 0, limit: chunks, whole: false };
     let ids = cut.cut(&Encoder::folder(model).unwrap(), &[text.to_owned()]).unwrap();
     assert_eq!(ids.len(), chunks * 128);
     let (source, settings) = (&checkpoint.source, Settings::default());

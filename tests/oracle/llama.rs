@@ -129,6 +129,10 @@ functions! {
     llama llama_batch_free(Batch);
     llama llama_decode(Opaque, Batch) -> i32;
     llama llama_get_logits_ith(Opaque, i32) -> *const f32;
+    llama llama_model_n_embd(Opaque) -> i32;
+    llama llama_set_embeddings(Opaque, bool);
+    llama llama_get_embeddings_ith(Opaque, i32) -> *const f32;
+    llama llama_get_embeddings_seq(Opaque, i32) -> *const f32;
     llama llama_get_memory(Opaque) -> Opaque;
     llama llama_memory_clear(Opaque, bool);
 }
@@ -367,6 +371,25 @@ impl Model {
         (0..tokens.len()).map(|i| context.logits(i as i32).to_vec()).collect()
     }
 
+    /// The last hidden state of every token of an encoder that does not pool.
+    pub fn hidden(&self, tokens: &[i32]) -> Vec<Vec<f32>> {
+        let mut context = Context::exact(self, tokens.len());
+        context.embeds();
+        context.decode(tokens, 0, true);
+        (0..tokens.len()).map(|i| context.embedding(Some(i as i32))).collect()
+    }
+
+    /// The vectors of texts, pooled as the file says.
+    pub fn vectors(&self, texts: &[Vec<i32>]) -> Vec<Vec<f32>> {
+        let mut context = Context::exact(self, texts.iter().map(Vec::len).max().unwrap_or(0));
+        context.embeds();
+        let vector = |tokens: &Vec<i32>| {
+            context.decode(tokens, 0, true);
+            context.embedding(None)
+        };
+        texts.iter().map(vector).collect()
+    }
+
     /// Runs sequences of equal length, one after another, and throws the results away. `logits`: makes them for every token,
     /// as llama-imatrix does, else for the last alone.
     pub fn run_chunks(&self, chunks: &[Vec<i32>], logits: bool) {
@@ -445,6 +468,27 @@ impl<'a> Context<'a> {
         };
         assert!(!raw.is_null(), "llama.cpp makes no context of {size} tokens");
         Context { model, raw }
+    }
+
+    /// Makes hidden states instead of logits.
+    fn embeds(&mut self) {
+        // SAFETY: `raw` is a context.
+        unsafe { (self.model.oracle.functions.llama_set_embeddings)(self.raw, true) }
+    }
+
+    /// The hidden state of the `i`-th token of the last batch, or the vector of all of it.
+    fn embedding(&self, i: Option<i32>) -> Vec<f32> {
+        let functions = &self.model.oracle.functions;
+        // SAFETY: llama.cpp keeps a row of as many floats as an embedding has until the next decode.
+        unsafe {
+            let width = usize::try_from((functions.llama_model_n_embd)(self.model.raw)).expect("a size");
+            let row = match i {
+                Some(i) => (functions.llama_get_embeddings_ith)(self.raw, i),
+                None => (functions.llama_get_embeddings_seq)(self.raw, 0),
+            };
+            assert!(!row.is_null(), "no embedding was kept for {i:?}");
+            std::slice::from_raw_parts(row, width).to_vec()
+        }
     }
 
     /// Forgets what was decoded.

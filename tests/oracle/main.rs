@@ -1,6 +1,7 @@
 //! planish against stock llama.cpp and the `tokenizers` crate, on real models.
 
 mod drift;
+mod embeddings;
 mod families;
 mod files;
 mod generation;

@@ -60,6 +60,12 @@ pub enum Error {
         /// Positions that the model learned.
         rows: usize,
     },
+    /// Layers that share their weights, and a method that decides on each by what one layer shows.
+    #[error("{tensor} is the weight of several layers: no method rounds it by what flows through one of them")]
+    Shared {
+        /// A weight of both.
+        tensor: String,
+    },
     /// A program without an embedding.
     #[error("the program does not embed its tokens")]
     NoEmbedding,
@@ -86,7 +92,7 @@ impl Error {
             | Error::Sequences { .. }
             | Error::Positions { .. }
             | Error::TooMany { .. } => Kind::Bad,
-            Error::NoEmbedding | Error::NoHead => Kind::Unsupported,
+            Error::Shared { .. } | Error::NoEmbedding | Error::NoHead => Kind::Unsupported,
         }
     }
 
@@ -101,6 +107,7 @@ impl Error {
             Error::Positions { rows, .. } => Some(format!("`--ctx {rows}` at most")),
             Error::Token { .. } => Some("the tokenizer belongs to another model".to_owned()),
             Error::Activation { .. } => Some("a weight or a scale is far out of range".to_owned()),
+            Error::Shared { .. } => Some("leave `--method` out: each weight goes to its nearest code".to_owned()),
             Error::TooMany { .. } | Error::Sequences { .. } | Error::NoEmbedding | Error::NoHead => None,
         }
     }
