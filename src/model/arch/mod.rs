@@ -20,6 +20,7 @@ mod minicpm;
 mod mixtral;
 mod mpt;
 mod olmo2;
+mod openaigpt;
 mod phi3;
 mod qwen2;
 mod qwen2moe;
@@ -61,4 +62,5 @@ pub static ARCHITECTURES: &[&Architecture] = &[
     &roberta::ROBERTA,
     &distilbert::DISTILBERT,
     &albert::ALBERT,
+    &openaigpt::OPENAIGPT,
 ];

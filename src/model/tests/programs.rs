@@ -33,8 +33,10 @@ fn every_file_is_registered_and_every_architecture_has_a_model() {
 #[test]
 fn the_readme_has_the_table() {
     let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
-    let rows =
-        super::super::support().into_iter().map(|[name, models, gguf]| format!("| `{name}` | {models} | `{gguf}` |\n"));
+    let rows = super::super::support().into_iter().map(|[name, models, gguf]| {
+        let gguf = if gguf.is_empty() { "none: safetensors alone".to_owned() } else { format!("`{gguf}`") };
+        format!("| `{name}` | {models} | {gguf} |\n")
+    });
     let table = format!("| architecture | models | GGUF |\n|---|---|---|\n{}\n", rows.collect::<String>());
     assert!(readme.contains(&table), "README.md lacks\n{table}");
 }
