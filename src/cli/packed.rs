@@ -65,7 +65,7 @@ pub(crate) fn run(args: &Args, target: Target, proof: Option<&verify::Job>, out:
     let bar = progress::bar(bytes);
     let scale = bytes as f64 / plan.weights().max(1) as f64;
     let threads = threads(place.threads);
-    let rounding = args.rounding_job(&plan.checkpoint, &output)?;
+    let rounding = args.rounding_job(&plan.checkpoint, &output)?.map(rounding::Job::expanded);
     let (mut account, mut journal, mut report) = (None, None, None);
     let pack = Pack {
         plan: &plan,

@@ -95,6 +95,12 @@ impl Job {
         Ok(Job { asked, subject, ids, settings, keeping, from_original })
     }
 
+    /// The same for a folder, whose linears are the checkpoint's.
+    pub(crate) fn expanded(self) -> Job {
+        let Subject { model, .. } = self.subject;
+        Job { subject: Subject { model: model.expanded(), ..self.subject }, ..self }
+    }
+
     /// Rounds the weights of all layers and puts them where they go.
     pub(crate) fn run(
         &self,

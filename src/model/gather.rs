@@ -227,6 +227,7 @@ impl Gather {
             Gather::Whole(name)
             | Gather::Rows(name, ..)
             | Gather::Picked { name, .. }
+            | Gather::Heads { name, turned: false, .. }
             | Gather::Ungrouped { name, .. }
             | Gather::Grouped { name, .. } => Some(vec![name]),
             Gather::Stacked(names) => Some(names.iter().map(String::as_str).collect()),
@@ -234,7 +235,7 @@ impl Gather {
             | Gather::Paired { .. }
             | Gather::Unpaired { .. }
             | Gather::Woven(_)
-            | Gather::Heads { .. }
+            | Gather::Heads { turned: true, .. }
             | Gather::OfHeads(_)
             | Gather::Shifted { .. }
             | Gather::Columns { .. }
@@ -249,7 +250,7 @@ impl Gather {
         match self {
             Gather::Paired { heads, .. } => paired_row(row, rows / heads.max(&1)),
             Gather::Unpaired { heads, .. } => unpaired_row(row, rows / heads.max(&1)),
-            Gather::Picked { per, from, to, .. } => {
+            Gather::Picked { per, from, to, .. } | Gather::Heads { per, from, to, turned: false, .. } => {
                 let taken = (to - from).max(1);
                 row / taken * per + from + row % taken
             }
@@ -260,7 +261,7 @@ impl Gather {
             | Gather::Transposed(_)
             | Gather::Stacked(_)
             | Gather::Woven(_)
-            | Gather::Heads { .. }
+            | Gather::Heads { turned: true, .. }
             | Gather::OfHeads(_)
             | Gather::Shifted { .. }
             | Gather::Columns { .. }

@@ -56,7 +56,10 @@ fn apart(op: &Op, own: Range<usize>) -> bool {
 /// What makes `v`, of `width` channels each of which scales alone.
 fn maker(layer: &Layer, v: Value, width: usize) -> Option<Absorber<'_>> {
     let alone = |v: Value| layer.readers(v).count() == 1;
-    let whole = |w: &Param| w.shape.first() == Some(&width);
+    let whole = |w: &Param| match &w.shape[..] {
+        [rows] | [rows, _] => *rows == width,
+        outer => outer.iter().take(outer.len().saturating_sub(1)).product::<usize>() == width,
+    };
     match layer.maker(v)? {
         Op::Norm { w, bias, .. } | Op::Linear { w, bias, .. } if whole(w) => {
             Some(Absorber { weight: w, bias: bias.as_ref(), rows: 0..width })

@@ -13,6 +13,7 @@ mod config;
 mod decoder;
 mod encoder;
 mod error;
+mod expanded;
 mod gather;
 mod groups;
 mod header;

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::checkpoint::{About, Card, Checkpoint, Pooling, further_modules};
 use crate::dialect::Stored;
-use crate::model::{self, Gather};
+use crate::model::{self, Config, Gather};
 use crate::run::Weight;
 use crate::text;
 
@@ -230,7 +230,9 @@ fn from_hugging_face(checkpoint: &Checkpoint, pre: Option<&str>) -> Result<Relea
         kv.set("tokenizer.ggml.token_type_count", encoder.token_types.max(1) as u32);
     }
     let caveats = architecture.caveats(&settings);
+    let left_out = ahead_warning(&settings, source.infos(), "left out, as llama.cpp's converter leaves them");
     let warnings = (caveats.iter().map(ToString::to_string))
+        .chain(left_out)
         .chain(quantized_warning(&tensors))
         .chain(source.notes().iter().cloned())
         .chain(card_warning)
@@ -279,6 +281,16 @@ fn quantized_warning(tensors: &[Part]) -> Option<String> {
     let quantized = tensors.iter().filter(|part| part.source.quantized()).count();
     let of = tensors.len();
     (quantized > 0).then(|| format!("{quantized} of {of} tensors are quantized already; what that lost stays lost"))
+}
+
+/// What becomes of the tensors of multi-token prediction, if the checkpoint has any.
+pub(super) fn ahead_warning(config: &Config, infos: &[Info<Stored>], fate: &str) -> Option<String> {
+    let ahead: Vec<_> = infos.iter().filter(|info| model::ahead(config, &info.name)).collect();
+    let (first, weights) = (&ahead.first()?.name, ahead.iter().map(|info| info.elements()).sum::<usize>());
+    let count = ahead.len();
+    Some(format!(
+        "{count} tensors of {weights} weights predict tokens further ahead (MTP), {first} first: they are {fate}"
+    ))
 }
 
 /// Plain types that GGUF readers compute with stay; the others become F32.

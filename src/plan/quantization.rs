@@ -8,6 +8,7 @@ use planish_formats::{Dtype, Info, Layout, Storage, safetensors};
 use planish_kernels::group::ScaleType;
 use serde_json::Value;
 
+use super::job::ahead_warning;
 use super::{Error, Result};
 use crate::checkpoint::{About, Checkpoint, Json, embedding_files};
 use crate::dialect::{Linear, Stored, Target};
@@ -91,7 +92,8 @@ impl Quantization {
         let About::HuggingFace { config, .. } = &checkpoint.about else { return Err(Error::NotAFolder) };
         let source = &checkpoint.source;
         let architecture = model::architecture(config)?;
-        let program = model::runnable(architecture, &architecture.config(config)?, source.infos())?;
+        let settings = architecture.config(config)?;
+        let program = model::runnable(architecture, &settings, source.infos())?.expanded();
         let (chosen, mut left) = linears(&program);
         left.extend(not_run(&program, source.infos()));
         let scale = scale_type(source.infos());
@@ -122,7 +124,10 @@ impl Quantization {
         let quantized = source.quantized();
         let already =
             format!("{quantized} of {} tensors are quantized already; what that lost stays lost", tensors.len());
-        let warnings = (quantized > 0).then_some(already).into_iter().chain(source.notes().iter().cloned()).collect();
+        let ahead = ahead_warning(&settings, source.infos(), "copied, not quantized");
+        let warnings =
+            (quantized > 0).then_some(already).into_iter().chain(ahead).chain(source.notes().iter().cloned());
+        let warnings = warnings.collect();
         let architecture = architecture.name;
         Ok(Quantization { config: written, checkpoint, architecture, target, tensors, infos, copied, warnings })
     }
@@ -207,7 +212,8 @@ fn linears(program: &Model) -> (BTreeMap<String, usize>, Vec<String>) {
     (chosen, left)
 }
 
-/// Modules with a matrix that the program does not run, which stay as they are: a pooler, a head of another task.
+/// Modules with a matrix that the program does not run, which stay as they are: a pooler, a head of another task, layers
+/// that predict tokens further ahead.
 fn not_run(program: &Model, infos: &[Info<Stored>]) -> Vec<String> {
     let of = |(_, param): (_, &Param)| {
         let sources = param.from.sources(&param.shape).into_iter().map(|(name, _)| name.to_owned());
@@ -218,7 +224,8 @@ fn not_run(program: &Model, infos: &[Info<Stored>]) -> Vec<String> {
     left.filter_map(|info| info.name.strip_suffix(".weight")).map(str::to_owned).collect()
 }
 
-/// Whether the checkpoint has the weight as a linear `[out, in]`, and it does not route tokens.
+/// Whether the checkpoint has the weight as a linear `[out, in]`, or as some rows of each head of one, and it does not route
+/// tokens.
 fn packable(weight: &Param) -> bool {
     const ROUTER: &str = "ffn_gate_inp";
     weight.from.row_tensors().is_some() && !weight.role.gguf().starts_with(ROUTER)

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::{Carry, Objective, release};
+use super::super::{Carry, Objective, Op, release};
 use super::execute::{gather, run};
 use super::{Case, cases};
 
@@ -33,6 +33,22 @@ fn programs_give_the_logits_of_transformers() {
         let distance = distance(&case, &got, model.objective);
         assert!(distance < 1e-5, "{}: {distance:e} of the standard deviation", case.name);
     }
+}
+
+#[test]
+fn so_do_those_whose_latents_are_expanded() {
+    let mut seen = 0;
+    for case in cases().filter(|case| case.config.latent.is_some()) {
+        let has = |name: &str| case.checkpoint.bytes.contains_key(name);
+        let model = case.architecture.program(&case.config, has).unwrap().expanded();
+        assert!(model.stacks[0].layers.iter().flat_map(|layer| &layer.ops).all(|op| !matches!(op, Op::Heads { .. })));
+        super::super::check::check(&model).unwrap();
+        let got = run(&model, &ids(&case), &|name| case.checkpoint.floats(name));
+        let distance = distance(&case, &got, model.objective);
+        assert!(distance < 1e-5, "{}: {distance:e} of the standard deviation", case.name);
+        seen += 1;
+    }
+    assert!(seen >= 4);
 }
 
 #[test]

@@ -114,6 +114,15 @@ fn groups_follow_from_the_program() {
         "ffn_down <- nothing",
     ];
     assert_eq!(lines("gpt2", 2), gpt2);
+    // Latents as the checkpoint's linears read them: those are normed, and values pass to attention's output.
+    let layer = &program(&named("deepseek3")).expanded().stacks[0].layers[1];
+    let latent = [
+        "attn_q_a attn_kv_a_mqa <- attn_norm[0..64]",
+        "attn_q_b <- attn_q_a_norm[0..64]",
+        "attn_k_b attn_v_b <- attn_kv_a_norm[0..32]",
+        "attn_output <- attn_v_b[0..64]",
+    ];
+    assert_eq!(groups(layer).iter().map(line).collect::<Vec<_>>(), [&latent, &ffn[..]].concat());
     // A tied head is the embedding: no scale of its columns stays its own.
     assert_eq!(lines("llama-gqa", 3), ["output <- output_norm[0..64]"]);
     assert_eq!(lines("llama-tied", 3), ["token_embd <- nothing"]);
