@@ -1,7 +1,6 @@
 //! DeepSeek-V3: FP8 in blocks read through the dialect, multi-token prediction, and a checkpoint of 671 billion weights.
 
 #[path = "support/lettered.rs"]
-#[allow(dead_code, reason = "each test binary uses its part")]
 mod lettered;
 #[path = "support/deepseek.rs"]
 mod made;

@@ -122,6 +122,9 @@ pub(super) fn experts(
     if routing.groups == 0 || count % routing.groups != 0 || routing.top_groups > routing.groups {
         return Err(r.bad("n_group", format!("a divisor of n_routed_experts = {count}, and at least topk_group")));
     }
+    // To choose from all groups is to have none; llama.cpp ends itself over such a file.
+    let all = routing.top_groups == routing.groups;
+    let routing = if all { Routing { groups: 1, top_groups: 1, ..routing } } else { routing };
     let shared = r.size("n_shared_experts")?;
     let sparse = (0..layers).map(|i| i >= dense).collect();
     Ok(Some(Experts { count, ffn, routing, shared: Some(shared.saturating_mul(ffn)), sparse }))

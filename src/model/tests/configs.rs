@@ -100,6 +100,41 @@ fn what_changes_the_maths_and_is_not_understood_is_refused_by_name() {
 }
 
 #[test]
+fn what_deepseek_does_not_compute_is_refused_by_name() {
+    let published = |class: &str| {
+        PUBLISHED.iter().map(|(json, ..)| parse(json)).find(|json| json["architectures"][0] == class).unwrap()
+    };
+    let refused = |class: &str, key: &str, value: Value| {
+        let mut json = published(class);
+        json.insert(key.to_owned(), value);
+        read(&json).unwrap_err().to_string()
+    };
+    let (second, third) = ("DeepseekV2ForCausalLM", "DeepseekV3ForCausalLM");
+    for (class, key, value) in [
+        (second, "topk_method", json!("noaux_tc")),
+        (second, "scoring_func", json!("sigmoid")),
+        (second, "norm_topk_prob", json!(true)),
+        (third, "topk_method", json!("greedy")),
+        (third, "scoring_func", json!("softmax")),
+        (third, "rope_interleave", json!(false)),
+        (third, "attention_bias", json!(true)),
+        (third, "moe_layer_freq", json!(2)),
+        (third, "n_group", json!(7)),
+        (third, "num_key_value_heads", json!(8)),
+        (third, "qk_rope_head_dim", json!(63)),
+        (third, "first_k_dense_replace", json!(-1)),
+    ] {
+        let message = refused(class, key, value.clone());
+        assert!(message.starts_with(&format!("config.json: `{key}` is {value}, expected ")), "{message}");
+    }
+    // To choose from all groups is to have none.
+    let mut json = published(third);
+    json.insert("topk_group".to_owned(), json!(8));
+    let routing = read(&json).unwrap().experts.unwrap().routing;
+    assert_eq!((routing.groups, routing.top_groups, routing.group_best), (1, 1, 2));
+}
+
+#[test]
 fn values_out_of_range_are_refused_by_name() {
     let cases = [
         (json!({"hidden_size": null}), "config.json: `hidden_size` is missing"),
@@ -349,6 +384,43 @@ const PUBLISHED: &[Published] = &[
             "use_sliding_window": false, "vocab_size": 151936}"#,
         339,
         (128, 2, Head::Own, true),
+    ),
+    // DeepSeek V3
+    (
+        r#"{"architectures": ["DeepseekV3ForCausalLM"], "attention_bias": false, "attention_dropout": 0.0,
+            "auto_map": {"AutoConfig": "configuration_deepseek.DeepseekV3Config"}, "aux_loss_alpha": 0.001,
+            "bos_token_id": 0, "eos_token_id": 1, "ep_size": 1, "first_k_dense_replace": 3, "hidden_act": "silu",
+            "hidden_size": 7168, "initializer_range": 0.02, "intermediate_size": 18432, "kv_lora_rank": 512,
+            "max_position_embeddings": 163840, "model_type": "deepseek_v3", "moe_intermediate_size": 2048,
+            "moe_layer_freq": 1, "n_group": 8, "n_routed_experts": 256, "n_shared_experts": 1, "norm_topk_prob": true,
+            "num_attention_heads": 128, "num_experts_per_tok": 8, "num_hidden_layers": 61, "num_key_value_heads": 128,
+            "num_nextn_predict_layers": 1, "pretraining_tp": 1, "q_lora_rank": 1536, "qk_nope_head_dim": 128,
+            "qk_rope_head_dim": 64, "rms_norm_eps": 1e-06, "rope_scaling": {"beta_fast": 32, "beta_slow": 1,
+            "factor": 40, "mscale": 1.0, "mscale_all_dim": 1.0, "original_max_position_embeddings": 4096,
+            "type": "yarn"}, "rope_theta": 10000, "routed_scaling_factor": 2.5, "scoring_func": "sigmoid",
+            "seq_aux": true, "tie_word_embeddings": false, "topk_group": 4, "topk_method": "noaux_tc",
+            "torch_dtype": "bfloat16", "transformers_version": "4.33.1", "use_cache": true, "v_head_dim": 128,
+            "vocab_size": 129280}"#,
+        1086,
+        (192, 128, Head::Own, false),
+    ),
+    // DeepSeek V2-Lite
+    (
+        r#"{"architectures": ["DeepseekV2ForCausalLM"], "attention_bias": false, "attention_dropout": 0.0,
+            "aux_loss_alpha": 0.001, "bos_token_id": 100000, "eos_token_id": 100001, "first_k_dense_replace": 1,
+            "hidden_act": "silu", "hidden_size": 2048, "initializer_range": 0.02, "intermediate_size": 10944,
+            "kv_lora_rank": 512, "max_position_embeddings": 163840, "model_type": "deepseek_v2",
+            "moe_intermediate_size": 1408, "moe_layer_freq": 1, "n_group": 1, "n_routed_experts": 64,
+            "n_shared_experts": 2, "norm_topk_prob": false, "num_attention_heads": 16, "num_experts_per_tok": 6,
+            "num_hidden_layers": 27, "num_key_value_heads": 16, "pretraining_tp": 1, "q_lora_rank": null,
+            "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "rms_norm_eps": 1e-06, "rope_scaling": {"beta_fast": 32,
+            "beta_slow": 1, "factor": 40, "mscale": 0.707, "mscale_all_dim": 0.707,
+            "original_max_position_embeddings": 4096, "type": "yarn"}, "rope_theta": 10000,
+            "routed_scaling_factor": 1.0, "scoring_func": "softmax", "seq_aux": true, "tie_word_embeddings": false,
+            "topk_group": 1, "topk_method": "greedy", "torch_dtype": "bfloat16", "transformers_version": "4.33.1",
+            "use_cache": true, "v_head_dim": 128, "vocab_size": 102400}"#,
+        404,
+        (192, 16, Head::Own, false),
     ),
     // Qwen3 0.6B
     (
