@@ -156,6 +156,10 @@ pub struct Config {
     pub ahead: usize,
     /// What it has as an encoder; every token then sees all of its sequence.
     pub encoder: Option<Bidirectional>,
+    /// How many of the rope's frequencies turn by a token's time, row and column; by its position alone without.
+    pub sections: Option<[usize; 3]>,
+    /// What the names of tensors begin with that are towers' beside the language model.
+    pub towers: &'static [&'static str],
 }
 
 impl Config {
@@ -189,6 +193,8 @@ impl Config {
             latent: None,
             ahead: 0,
             encoder: None,
+            sections: None,
+            towers: &[],
         }
     }
 }
@@ -267,6 +273,11 @@ impl Config {
     /// What a token of layer `layer` sees.
     pub fn mask(&self, layer: usize) -> Mask {
         self.windows.get(layer).copied().flatten().map_or(Mask::Causal, Mask::Window)
+    }
+
+    /// Whether a tensor of the checkpoint is a tower's, beside the language model.
+    pub fn tower(&self, tensor: &str) -> bool {
+        self.towers.iter().any(|start| tensor.starts_with(start))
     }
 
     /// Whether layer `layer` has experts.

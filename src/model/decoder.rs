@@ -13,6 +13,7 @@ use super::{
     Carry, Config, Frequencies, Gather, Has, Head, Index, Layer, Model, NormKind, Objective, Op, Param, Role, Scribe,
     Stack, Turn, Value,
 };
+use super::multimodal::before_head;
 pub(super) use attention::{QkNorm, Qkv};
 pub(super) use ffn::{ExpertNames, Ffn};
 pub(super) use latent::EPS as LATENT_EPS;
@@ -201,7 +202,10 @@ fn logits_of(s: &mut Scribe, c: &Config, n: Value, tied: &str, own: &str) {
     let w = match c.head {
         Head::None => return s.leave(Carry::Hidden, n),
         Head::Tied => s.weight(Role::TokenEmbd, tied, &shape),
-        Head::Own => Param { from: Gather::Whole(format!("{own}.weight")), ..s.weight(Role::Output, own, &shape) },
+        Head::Own => {
+            let name = format!("{}{own}.weight", before_head(&s.name("")));
+            Param { from: Gather::Whole(name), ..s.weight(Role::Output, own, &shape) }
+        }
     };
     let x = s.scaled(n, c.scales.logits);
     let y = s.op(Op::Linear { x, w, bias: None });

@@ -23,6 +23,14 @@ pub enum Error {
         /// Keys of this config.json that the nearest one does not understand, with their values.
         keys: Vec<String>,
     },
+    /// A class that is known, and not supported.
+    #[error("{class} is not supported: {why}")]
+    Refused {
+        /// What config.json names.
+        class: String,
+        /// Why not.
+        why: &'static str,
+    },
     /// A key that the architecture cannot do without.
     #[error("config.json: `{key}` is missing")]
     MissingKey {
@@ -111,6 +119,7 @@ impl Error {
         match self {
             Error::Header(header) if header.unsupported() => Kind::Unsupported,
             Error::UnknownArchitecture { .. }
+            | Error::Refused { .. }
             | Error::UnknownKeys { .. }
             | Error::NotInGguf { .. }
             | Error::NotRestored { .. }
@@ -129,6 +138,7 @@ impl Error {
     pub fn hint(&self) -> &'static str {
         match self {
             Error::UnknownArchitecture { .. } => "a fine-tune of a known model can be saved again under its class",
+            Error::Refused { .. } => "a model of another family, or the language model alone, can be released",
             Error::MissingKey { .. } | Error::BadValue { .. } => "compare config.json with that of the base model",
             Error::UnknownKeys { .. } => "they may change the result; remove them only if the model ignores them",
             Error::Header(_) => "the GGUF may be of a newer kind, or made by another tool",

@@ -275,6 +275,21 @@ impl<'a> Header<'a> {
         Ok(width)
     }
 
+    /// The sections of a rope of three positions: those that `Config::sections` is read from.
+    pub(super) fn sections(&mut self) -> Result<()> {
+        const KEY: &str = "rope.dimension_sections";
+        let list = match self.get(KEY) {
+            Some(Value::Array(Array::I32(list))) => list.iter().map(|&n| i64::from(n)).collect::<Vec<_>>(),
+            Some(Value::Array(Array::U32(list))) => list.iter().map(|&n| i64::from(n)).collect(),
+            _ => return Err(self.bad(KEY, "a list of whole numbers")),
+        };
+        match list[..] {
+            [time, row, column] | [time, row, column, 0] => self.set("mrope_section", json!([time, row, column])),
+            _ => return Err(self.bad(KEY, "three sizes")),
+        }
+        Ok(())
+    }
+
     /// Experts, as Qwen's configurations say them.
     pub(super) fn experts(&mut self, count: &str) -> Result<()> {
         self.set(count, self.size("expert_count")?);

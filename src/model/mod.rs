@@ -18,6 +18,7 @@ mod gather;
 mod groups;
 mod header;
 mod keys;
+mod multimodal;
 mod op;
 mod over_gguf;
 mod program;
@@ -37,6 +38,7 @@ pub use gather::{Gather, Strand, paired_row, unpaired_row};
 pub use groups::{Absorber, Group, groups};
 pub use header::{Header, HeaderError, RopeTables, config_json, gguf_architecture};
 pub use keys::{Caveat, Keys, gguf_keys};
+pub use multimodal::{MULTIMODAL, Multimodal, alone, multimodal};
 pub use op::{Activation, Heads, Mask, NormKind, Op, Routing, Scores, Scoring, Turn};
 pub use program::{Carry, Index, Layer, Logits, Model, Objective, Param, Stack, Value};
 pub use reader::{ConfigReader, Json};
@@ -91,16 +93,20 @@ pub fn support() -> Vec<[&'static str; 3]> {
 impl Architecture {
     /// Reads `config.json`. Keys that may change the maths and that nobody read are refused by name.
     pub fn config(&self, json: &Json) -> Result<Config> {
-        let mut reader = ConfigReader::new(json);
-        let config = (self.read)(&mut reader)?;
+        let (json, outer) = multimodal::language(json)?;
+        let mut reader = ConfigReader::new(&json);
+        let mut config = (self.read)(&mut reader)?;
         reader.finish(self.name)?;
+        config.towers = outer.map_or(&[], |outer| outer.towers);
         Ok(config)
     }
 
     /// The program for a checkpoint whose tensors have these names; every width in it fits.
     pub fn program(&self, config: &Config, has: impl Fn(&str) -> bool) -> Result<Model> {
-        let found = self.roots.iter().find(|root| has(&format!("{root}{}", self.embedding)));
-        let model = (self.write)(config, found.unwrap_or(&self.roots[0]), &has);
+        let plain = || self.roots.iter().map(|&root| root.to_owned()).collect();
+        let roots: Vec<String> = if config.towers.is_empty() { plain() } else { multimodal::roots(self.roots) };
+        let found = roots.iter().find(|root| has(&format!("{root}{}", self.embedding)));
+        let model = (self.write)(config, found.map_or(self.roots[0], String::as_str), &has);
         check::check(&model)?;
         Ok(model)
     }
@@ -108,6 +114,7 @@ impl Architecture {
 
 /// The architecture that reads this `config.json`: by the first of `architectures`, else by `model_type`.
 pub fn architecture(json: &Json) -> Result<&'static Architecture> {
+    let (json, _) = multimodal::language(json)?;
     let named = json.get("architectures").and_then(|v| v.as_array()).and_then(|v| v.first()).and_then(|v| v.as_str());
     let model_type = json.get("model_type").and_then(|v| v.as_str());
     let found = match (named, model_type) {
@@ -116,7 +123,7 @@ pub fn architecture(json: &Json) -> Result<&'static Architecture> {
         (None, None) => return Err(Error::NoArchitecture),
     };
     let name = named.or(model_type).unwrap_or_default();
-    found.copied().ok_or_else(|| unknown(name, json))
+    found.copied().ok_or_else(|| unknown(name, &json))
 }
 
 /// Names the class most like `class` and what of the configuration its reader would not understand.

@@ -62,7 +62,8 @@ fn checked<S>(architecture: &Architecture, config: &Config, checkpoint: &[Info<S
 
     let used = sources(&tensors, &found)?;
     let known = |name: &str| {
-        known_buffer(name) || tied_head(config, name) || ahead(config, name) || other_head(architecture, config, name)
+        let apart = ahead(config, name) || config.tower(name) || other_head(architecture, config, name);
+        apart || known_buffer(name) || tied_head(config, name)
     };
     let left = |name: &&str| !used.contains(*name) && !known(name);
     let unexpected: Vec<String> = found.keys().filter(|name| left(name)).map(|&name| name.to_owned()).collect();
@@ -147,6 +148,7 @@ pub fn ahead(config: &Config, name: &str) -> bool {
 
 /// The copy of a tied embedding that `.bin` checkpoints have.
 fn tied_head(config: &Config, name: &str) -> bool {
+    let name = name.strip_prefix("language_model.").filter(|_| !config.towers.is_empty()).unwrap_or(name);
     config.head == Head::Tied && name == "lm_head.weight"
 }
 

@@ -231,8 +231,10 @@ fn from_hugging_face(checkpoint: &Checkpoint, pre: Option<&str>) -> Result<Relea
     }
     let caveats = architecture.caveats(&settings);
     let left_out = ahead_warning(&settings, source.infos(), "left out, as llama.cpp's converter leaves them");
+    let towers = towers_warning(source.infos().iter().filter(|info| settings.tower(&info.name)));
     let warnings = (caveats.iter().map(ToString::to_string))
         .chain(left_out)
+        .chain(towers)
         .chain(quantized_warning(&tensors))
         .chain(source.notes().iter().cloned())
         .chain(card_warning)
@@ -241,6 +243,18 @@ fn from_hugging_face(checkpoint: &Checkpoint, pre: Option<&str>) -> Result<Relea
         .chain(vocabulary.warnings)
         .collect();
     Ok(Release { architecture: name, kv, tensors, stop: vocabulary.stop, warnings })
+}
+
+/// What of the checkpoint the GGUF of the language model leaves out.
+fn towers_warning<'a>(towers: impl Iterator<Item = &'a Info<Stored>>) -> Option<String> {
+    let (count, bytes) = towers.fold((0, 0), |(count, bytes), info| (count + 1, bytes + info.storage.bytes(&info.shape)));
+    (count > 0).then(|| {
+        format!(
+            "{count} tensors ({} MB) are the vision tower and its projector, which llama.cpp reads from a file of their own: \
+             convert --mmproj writes it",
+            bytes.div_ceil(1_000_000)
+        )
+    })
 }
 
 /// The release of a GGUF: the same tensors and keys, without the facts of how it was split.

@@ -69,7 +69,7 @@ impl Restoration {
         // As safetensors writes them: every element at a multiple of its size, without gaps.
         tensors.sort_by(|a, b| element(b).cmp(&element(a)).then_with(|| a.name.cmp(&b.name)));
 
-        let mut config = header;
+        let mut config = model::alone(header);
         let dtype = PLAIN.iter().find(|(ty, _)| *ty == main).map_or("float32", |(_, name)| name);
         config.insert("torch_dtype".to_owned(), dtype.into());
         let generation = generation(kv, &config);

@@ -101,7 +101,7 @@ fn heads(config: &Config) -> String {
 /// Ropes are the same when they turn by the same angles, however that is written down.
 fn rope(a: &Config, b: &Config) -> Check {
     let near = |a: f32, b: f32| (a - b).abs() <= 1e-5 * a.abs().max(b.abs());
-    let equal = match (&a.rope, &b.rope) {
+    let equal = a.sections == b.sections && match (&a.rope, &b.rope) {
         (None, None) => true,
         (Some(x), Some(y)) if a.head_dim == b.head_dim && a.rotary == b.rotary => {
             let (x, y) = (x.frequencies(a.rotary), y.frequencies(b.rotary));

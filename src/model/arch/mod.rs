@@ -24,6 +24,7 @@ mod openaigpt;
 mod phi3;
 mod qwen2;
 mod qwen2moe;
+mod qwen2vl;
 mod qwen3;
 mod qwen3moe;
 mod roberta;
@@ -38,6 +39,7 @@ pub static ARCHITECTURES: &[&Architecture] = &[
     &mixtral::MIXTRAL,
     &qwen2::QWEN2,
     &qwen2moe::QWEN2MOE,
+    &qwen2vl::QWEN2VL,
     &qwen3::QWEN3,
     &qwen3moe::QWEN3MOE,
     &deepseek2::DEEPSEEK2,

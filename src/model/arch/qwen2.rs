@@ -19,7 +19,7 @@ pub(super) static QWEN2: Architecture = Architecture {
     gguf: Some(Gguf { name: "qwen2", holds, keys, config }),
 };
 
-fn read(r: &mut ConfigReader) -> Result<Config> {
+pub(super) fn read(r: &mut ConfigReader) -> Result<Config> {
     let mut c = Config::read(r)?;
     require_kv_heads(r)?;
     c.windows = layer_windows(r, c.layers)?;
@@ -27,7 +27,7 @@ fn read(r: &mut ConfigReader) -> Result<Config> {
     Ok(c)
 }
 
-fn holds(c: &Config) -> Result<(), &'static str> {
+pub(super) fn holds(c: &Config) -> Result<(), &'static str> {
     if c.heads * c.head_dim != c.hidden {
         return Err("its graph for `qwen2` needs heads as wide as hidden_size / num_attention_heads");
     }
@@ -47,14 +47,14 @@ pub(super) fn plain(c: &Config) -> Result<(), &'static str> {
     }
 }
 
-fn keys(c: &Config, keys: &mut Keys) {
+pub(super) fn keys(c: &Config, keys: &mut Keys) {
     keys.decoder(c);
     if c.own_head_dim {
         keys.head_size(c);
     }
 }
 
-fn config(header: &mut Header) -> Result<(), HeaderError> {
+pub(super) fn config(header: &mut Header) -> Result<(), HeaderError> {
     header.class("Qwen2ForCausalLM", "qwen2");
     header.decoder()?;
     header.layer_windows()

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use planish_formats::Dtype;
-use planish_formats::gguf::Value;
+use planish_formats::gguf::{Array, Value};
 
 use super::super::{Error, gguf_keys, release};
 use super::execute::gather;
@@ -98,6 +98,7 @@ fn shown(value: &Value) -> serde_json::Value {
         Value::F32(v) => serde_json::json!(["FLOAT32", f64::from(*v)]),
         Value::String(v) => serde_json::json!(["STRING", v]),
         Value::Bool(v) => serde_json::json!(["BOOL", v]),
+        Value::Array(Array::I32(list)) => serde_json::json!(["ARRAY/INT32", list]),
         other => serde_json::json!(["other", format!("{other:?}")]),
     }
 }
