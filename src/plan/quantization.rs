@@ -95,7 +95,8 @@ impl Quantization {
         let settings = architecture.config(config)?;
         let program = model::runnable(architecture, &settings, source.infos())?.expanded();
         let (chosen, mut left) = linears(&program);
-        left.extend(not_run(&program, source.infos()));
+        let beside = |name: &str| !settings.tower(name);
+        left.extend(not_run(&program, source.infos()).into_iter().filter(|name| beside(name)));
         let scale = scale_type(source.infos());
         let mut tensors = vec![];
         for info in source.infos() {
@@ -113,8 +114,9 @@ impl Quantization {
             return Err(Error::NothingToPack { target: target.name });
         }
         let infos = place(&mut tensors);
+        let towers: Vec<&str> = settings.towers.iter().map(|start| start.trim_end_matches('.')).collect();
         let mut written = config.clone();
-        written.insert("quantization_config".to_owned(), Value::Object(target.quantization_config(&left)));
+        written.insert("quantization_config".to_owned(), Value::Object(target.quantization_config(&left, &towers)));
         let dir = checkpoint.dir();
         let named = |path: PathBuf| {
             let name = path.strip_prefix(dir).unwrap_or(&path).to_string_lossy().into_owned();

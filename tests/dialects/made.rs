@@ -35,7 +35,7 @@ pub(crate) fn linear(target: &Target, shape: [usize; 2], values: &[f32]) -> (Mad
     let mut decoded = vec![0.0; values.len()];
     codec.decode(Isa::Scalar, &records, &mut decoded);
     let tensors = linear.infos("P").into_iter().zip(linear.pack(global, &records)).collect();
-    let config = json!({"quantization_config": target.quantization_config(&["lm_head".to_owned()])});
+    let config = json!({"quantization_config": target.quantization_config(&["lm_head".to_owned()], &[])});
     let Value::Object(config) = config else { panic!("an object") };
     (Made { tensors, config }, decoded)
 }
