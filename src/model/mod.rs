@@ -29,6 +29,7 @@ mod role;
 mod rope;
 mod rope_header;
 mod scribe;
+mod tower;
 
 pub use arch::ARCHITECTURES;
 pub use check::widths;
@@ -47,6 +48,7 @@ pub use restore::{released, restore};
 pub use role::Role;
 pub use rope::{Frequencies, Rope, Scaling};
 pub use scribe::Scribe;
+pub use tower::{Patches, Preprocessor, Rows, Stage, Tower};
 
 /// Whether the checkpoint has a tensor of this name: some save one model in several ways.
 pub type Has<'a> = &'a dyn Fn(&str) -> bool;

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 
 use serde_json::{Value, json};
 
+use super::tower::{self, Write};
 use super::{ConfigReader, Error, Json, Result};
 
 /// A class of models with towers.
@@ -24,6 +25,8 @@ pub struct Multimodal {
     own: &'static [&'static str],
     /// Makes the language model's configuration of the nested one and of what of the outer one is not its own.
     language: fn(nested: Option<&Json>, outer: &Json) -> Result<Json>,
+    /// Writes the tower's program.
+    pub(super) tower: Write,
 }
 
 /// All of them.
@@ -52,6 +55,7 @@ static LLAVA: Multimodal = Multimodal {
         "vision_feature_select_strategy",
     ],
     language: |nested, outer| nest(nested, outer, "llama", either_ties),
+    tower: tower::llava,
 };
 
 static GEMMA3: Multimodal = Multimodal {
@@ -69,6 +73,7 @@ static GEMMA3: Multimodal = Multimodal {
     ],
     // The outer key alone counts, and is true unless it says otherwise.
     language: |nested, outer| nest(nested, outer, "gemma3_text", |outer, _| outer != Some(false)),
+    tower: tower::gemma3,
 };
 
 static QWEN2_VL: Multimodal = Multimodal {
@@ -85,6 +90,7 @@ static QWEN2_VL: Multimodal = Multimodal {
         "vision_token_id",
     ],
     language: |nested, outer| flat(nested, outer, "Qwen2VLForConditionalGeneration"),
+    tower: tower::qwen2,
 };
 
 static QWEN2_5_VL: Multimodal = Multimodal {
@@ -92,6 +98,7 @@ static QWEN2_5_VL: Multimodal = Multimodal {
     models: "Qwen2.5-VL",
     hf: &["Qwen2_5_VLForConditionalGeneration"],
     language: |nested, outer| flat(nested, outer, "Qwen2_5_VLForConditionalGeneration"),
+    tower: tower::qwen2_5,
     ..QWEN2_VL
 };
 

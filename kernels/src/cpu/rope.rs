@@ -37,6 +37,12 @@ impl Turns {
         Turns { half: inverse.len(), cos, sin }
     }
 
+    /// Rows turn by these angles, `half` a row, in radians.
+    pub fn by(angles: impl Iterator<Item = f32>, half: usize) -> Turns {
+        let (cos, sin) = angles.map(|angle| f64::from(angle).sin_cos()).map(|(s, c)| (c as f32, s as f32)).unzip();
+        Turns { half, cos, sin }
+    }
+
     /// How many positions the tables hold.
     pub fn positions(&self) -> usize {
         self.cos.len().checked_div(self.half).unwrap_or(0)

@@ -66,6 +66,22 @@ pub enum Error {
         /// A weight of both.
         tensor: String,
     },
+    /// An image that is not as large as its tower has them.
+    #[error("an image has {found} numbers, and the tower reads {expected}")]
+    Image {
+        /// How many there are.
+        found: usize,
+        /// How many it should have.
+        expected: usize,
+    },
+    /// Image tokens in a text that are not as many as the rows that come into their place.
+    #[error("{found} image tokens in the text, {expected} rows of its images")]
+    ImageTokens {
+        /// How many there are.
+        found: usize,
+        /// How many there should be.
+        expected: usize,
+    },
     /// A program without an embedding.
     #[error("the program does not embed its tokens")]
     NoEmbedding,
@@ -91,6 +107,8 @@ impl Error {
             | Error::Token { .. }
             | Error::Sequences { .. }
             | Error::Positions { .. }
+            | Error::Image { .. }
+            | Error::ImageTokens { .. }
             | Error::TooMany { .. } => Kind::Bad,
             Error::Shared { .. } | Error::NoEmbedding | Error::NoHead => Kind::Unsupported,
         }
@@ -108,6 +126,9 @@ impl Error {
             Error::Token { .. } => Some("the tokenizer belongs to another model".to_owned()),
             Error::Activation { .. } => Some("a weight or a scale is far out of range".to_owned()),
             Error::Shared { .. } => Some("leave `--method` out: each weight goes to its nearest code".to_owned()),
+            Error::Image { .. } | Error::ImageTokens { .. } => {
+                Some("images and text should come from the processor of this checkpoint".to_owned())
+            }
             Error::TooMany { .. } | Error::Sequences { .. } | Error::NoEmbedding | Error::NoHead => None,
         }
     }

@@ -12,12 +12,14 @@ mod experts;
 mod head;
 mod heads;
 mod layer;
+mod seen;
 mod staged;
 mod weights;
 
 pub use activations::Activations;
 pub use error::{Error, Result};
 pub use head::{Head, Tile};
+pub use seen::{Image, Places, see};
 pub use staged::Stages;
 pub(super) use weights::decoded;
 
@@ -116,6 +118,7 @@ pub struct Executor<'a> {
     hidden: carry::Hidden,
     buffers: Buffers,
     turns: Vec<(Arc<Frequencies>, Arc<Turns>)>,
+    places: Option<Places>,
 }
 
 impl<'a> Executor<'a> {
@@ -154,6 +157,7 @@ impl<'a> Executor<'a> {
             hidden,
             buffers: Buffers::default(),
             turns: vec![],
+            places: None,
             layers,
         })
     }
@@ -296,7 +300,8 @@ impl<'a> Executor<'a> {
     fn turns_of(&mut self, op: &Op) {
         let Op::Rope { table, .. } = op else { return };
         if !self.turns.iter().any(|(other, _)| Arc::ptr_eq(table, other)) {
-            let turns = Turns::new(table.of(self.tokens), table.scale, self.tokens);
+            let plain = || Turns::new(table.of(self.tokens), table.scale, self.tokens);
+            let turns = self.places.as_ref().map_or_else(plain, |places| places.turns(table));
             self.turns.push((table.clone(), Arc::new(turns)));
         }
     }
