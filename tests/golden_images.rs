@@ -80,8 +80,7 @@ impl Case {
     /// Logits of the text with these rows in it.
     fn logits(&self, features: &[f32]) -> Vec<f32> {
         let ids = self.whole("ids");
-        let mut run =
-            Executor::new(&self.model, &self.source, &ids, ids.len(), Settings::default()).expect("a run");
+        let mut run = Executor::new(&self.model, &self.source, &ids, ids.len(), Settings::default()).expect("a run");
         if let Some(sections) = self.config.sections {
             let squares: Vec<[usize; 2]> = self.grids().iter().map(|[rows, columns]| [rows / 2, columns / 2]).collect();
             let places = Places::beside(&ids, self.tower.image_token, &squares, sections).expect("places");

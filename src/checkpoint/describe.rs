@@ -4,6 +4,7 @@ use planish_formats::gguf::{Kv, Value};
 
 use super::{About, Checkpoint, Pooling};
 use crate::dialect::Stored;
+use crate::model::{Multimodal, Patches};
 use crate::{model, text};
 
 /// A checkpoint described without reading a weight.
@@ -14,6 +15,8 @@ pub struct Description {
     pub kv: Kv,
     /// Why parts of the metadata are missing.
     pub problems: Vec<String>,
+    /// What is in it beside the language model: its class, and facts of the tower as far as they can be told.
+    pub vision: Option<(&'static str, Vec<(&'static str, String)>)>,
     /// Storage, number of tensors and bytes; largest share first.
     pub types: Vec<(Stored, usize, u64)>,
     /// Number of elements.
@@ -32,6 +35,12 @@ pub fn describe(checkpoint: &Checkpoint) -> Description {
             (class, kv, problems)
         }
     };
+    let vision = match &checkpoint.about {
+        About::HuggingFace { config, .. } => {
+            model::multimodal(config).map(|class| (class.name, vision(checkpoint, class, config)))
+        }
+        About::Gguf(_) => None,
+    };
     let mut types: Vec<(Stored, usize, u64)> = vec![];
     let mut elements = 0;
     for info in checkpoint.source.infos() {
@@ -43,7 +52,34 @@ pub fn describe(checkpoint: &Checkpoint) -> Description {
         }
     }
     types.sort_by_key(|(_, _, bytes)| std::cmp::Reverse(*bytes));
-    Description { class, kv, problems, types, elements, bytes: checkpoint.tensor_bytes() }
+    Description { class, kv, problems, vision, types, elements, bytes: checkpoint.tensor_bytes() }
+}
+
+/// Facts of a tower, or why there are none.
+fn vision(checkpoint: &Checkpoint, class: &Multimodal, config: &super::Json) -> Vec<(&'static str, String)> {
+    let infos = checkpoint.source.infos();
+    let own: Vec<_> =
+        infos.iter().filter(|info| class.towers.iter().any(|start| info.name.starts_with(start))).collect();
+    let bytes: u64 = own.iter().map(|info| info.storage.bytes(&info.shape)).sum();
+    let mut facts = vec![("tensors", own.len().to_string()), ("bytes", bytes.to_string())];
+    match class.tower(config, |name| infos.iter().any(|info| info.name == name)) {
+        Ok(tower) => {
+            facts.push(("projector", tower.fact("clip.projector_type")));
+            for (label, key) in [
+                ("layers", "block_count"),
+                ("hidden", "embedding_length"),
+                ("heads", "attention.head_count"),
+                ("patch", "patch_size"),
+            ] {
+                facts.push((label, tower.fact(&format!("clip.vision.{key}"))));
+            }
+            if let Patches::Square { image, .. } = tower.patches {
+                facts.push(("image", image.to_string()));
+            }
+        }
+        Err(error) => facts.push(("problem", error.to_string())),
+    }
+    facts
 }
 
 fn would_be_keys(checkpoint: &Checkpoint, config: &super::Json) -> (Kv, Vec<String>) {

@@ -1,6 +1,6 @@
 //! `planish convert`: another container, the same weights.
 
-use planish::plan::{Restoration, default_folder};
+use planish::plan::{Job, Recipe, Restoration, default_folder};
 use planish::run;
 
 use super::exit::{Status, UsageError};
@@ -10,7 +10,7 @@ use super::show::Out;
 use super::signals;
 use super::work::{perform, tell, threads};
 
-/// Write a checkpoint as a GGUF of plain types, or a GGUF as a Hugging Face folder.
+/// Write a checkpoint as a GGUF of plain types, its vision tower as one beside it, or a GGUF as a Hugging Face folder.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -18,6 +18,10 @@ pub(crate) struct Args {
     /// The type of the weights in the GGUF, or hf for a Hugging Face folder.
     #[arg(long)]
     to: To,
+    /// Write the vision tower and its projector, which llama.cpp reads from a file of their own (its own --mmproj); by
+    /// default mmproj-NAME-TYPE.gguf.
+    #[arg(long)]
+    mmproj: bool,
     #[command(flatten)]
     types: Types,
     #[command(flatten)]
@@ -30,6 +34,8 @@ enum To {
     Bf16,
     F16,
     F32,
+    #[value(name = "q8_0")]
+    Q80,
     Hf,
 }
 
@@ -38,8 +44,19 @@ pub(crate) fn run(args: &Args, out: &Out) -> anyhow::Result<Status> {
         To::Bf16 => "bf16",
         To::F16 => "f16",
         To::F32 => "f32",
+        To::Q80 => "q8_0",
+        To::Hf if args.mmproj => {
+            return Err(UsageError("--mmproj: a GGUF, with --to f16 or another type".to_owned()).into());
+        }
         To::Hf => return to_hf(args, out),
     };
+    if args.mmproj {
+        if args.target.modelfile {
+            return Err(UsageError("--modelfile: not of a vision tower alone".to_owned()).into());
+        }
+        let job = towers(&args.source, &args.types, recipe(mix)?, out)?;
+        return execute(&job, None, &args.target, None, None, out);
+    }
     let job = args.types.job(args.source.open()?, recipe(mix)?, None, false, out)?;
     execute(&job, args.types.split_max_size, &args.target, None, None, out)
 }
@@ -58,6 +75,19 @@ fn to_hf(args: &Args, out: &Out) -> anyhow::Result<Status> {
     let folder = Some(output.display().to_string());
     tell(&plan.outline(), &outcome, &[("folder", folder)], None, None, out)?;
     Ok(Status::Done)
+}
+
+/// What would be done to the towers; warnings are printed.
+pub(crate) fn towers(source: &Source, types: &Types, recipe: Recipe, out: &Out) -> anyhow::Result<Job> {
+    let split = types.split_max_size.map(|_| "--split-max-size");
+    if let Some(option) = types.of_gguf().or(split) {
+        return Err(UsageError(format!("{option}: not of a vision tower (--mmproj)")).into());
+    }
+    let job = Job::mmproj(source.open()?, recipe)?;
+    for warning in &job.warnings {
+        out.warning(warning);
+    }
+    Ok(job)
 }
 
 /// The plan of a folder; warnings are printed.

@@ -130,10 +130,23 @@ fn overview(checkpoint: &Checkpoint, about: &Description) -> Vec<(&'static str, 
             ("context", "context_length"),
         ];
         for (label, key) in facts {
+            // Of a file of towers these are under another name.
+            let arch = if arch == "clip" { "clip.vision" } else { arch };
             if let Some(value) = about.kv.get(&format!("{arch}.{key}")) {
                 rows.push((label, brief(value)));
             }
         }
+    }
+    for (label, key) in
+        [("projector", "clip.projector_type"), ("image", "clip.vision.image_size"), ("patch", "clip.vision.patch_size")]
+    {
+        if let Some(value) = about.kv.get(key) {
+            rows.push((label, brief(value)));
+        }
+    }
+    if let Some((class, facts)) = &about.vision {
+        let facts: Vec<String> = facts.iter().map(|(label, fact)| format!("{label} {fact}")).collect();
+        rows.push(("vision", format!("{class}: {}", facts.join(", "))));
     }
     if let Some(tokenizer) = tokenizer(about) {
         rows.push(("tokenizer", tokenizer));
@@ -187,6 +200,14 @@ fn json(args: &Args, checkpoint: &Checkpoint, about: &Description) -> Value {
         "keys": keys,
         "problems": about.problems,
     });
+    if let Some((class, facts)) = &about.vision {
+        let mut vision: serde_json::Map<String, Value> = facts
+            .iter()
+            .map(|(label, fact)| ((*label).to_owned(), fact.parse::<u64>().map_or(json!(fact), Value::from)))
+            .collect();
+        vision.insert("class".to_owned(), (*class).into());
+        value["vision"] = vision.into();
+    }
     if args.tensors {
         let tensors: Vec<Value> = (checkpoint.source.infos().iter())
             .map(|info| json!({"name": info.name, "shape": info.shape, "type": info.storage.name(), "bytes": info.storage.bytes(&info.shape)}))

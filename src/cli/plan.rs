@@ -1,12 +1,12 @@
 //! `planish plan`: what `quantize` would do to each tensor.
 
 use planish::dialect::Tensors;
-use planish::plan::{Coverage, Outline, Why, default_folder, default_output};
+use planish::plan::{Coverage, Outline, Why, default_folder};
 use planish::run::buffer_bytes;
 use planish_formats::{Layout, gguf};
 use serde_json::{Value, json};
 
-use super::convert::restoration;
+use super::convert::{restoration, towers};
 use super::options::{Groups, Source, Types, Weighing, recipe};
 use super::packed;
 use super::show::{self, Out};
@@ -21,6 +21,9 @@ pub(crate) struct Args {
     /// quantized checkpoint: gptq-int4, awq-int4, w4a16, fp8 and others.
     #[arg(long)]
     to: String,
+    /// Of the vision tower and its projector, which llama.cpp reads from a file of their own: f32, f16, bf16 or q8_0.
+    #[arg(long)]
+    mmproj: bool,
     #[command(flatten)]
     types: Types,
     #[command(flatten)]
@@ -30,6 +33,11 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, out: &Out) -> anyhow::Result<()> {
+    if args.mmproj {
+        let job = towers(&args.source, &args.types, recipe(&args.to)?, out)?;
+        let layout = gguf::layout(&job.default_output(), &job.kv, &job.infos(), None)?;
+        return out.result(|| text(&job.outline(), &layout), || json(&job.outline(), &layout));
+    }
     if args.to == "hf" {
         let plan = restoration(&args.source, &args.types, out)?;
         let layout = plan.layout(&default_folder(&plan.checkpoint), args.types.split_max_size)?;
@@ -41,7 +49,7 @@ pub(crate) fn run(args: &Args, out: &Out) -> anyhow::Result<()> {
     let recipe = recipe(&args.to)?;
     let checkpoint = args.source.open()?;
     let job = args.types.job(checkpoint, recipe, args.weighing.read()?, false, out)?;
-    let output = default_output(&job.checkpoint, &job.recipe);
+    let output = job.default_output();
     let layout = gguf::layout(&output, &job.kv, &job.infos(), args.types.split_max_size)?;
     out.result(|| text(&job.outline(), &layout), || json(&job.outline(), &layout))
 }

@@ -162,7 +162,7 @@ pub(crate) fn execute(
     proof: Option<&verify::Job>,
     out: &Out,
 ) -> anyhow::Result<Status> {
-    let output = target.output.clone().unwrap_or_else(|| plan::default_output(&job.checkpoint, &job.recipe));
+    let output = target.output.clone().unwrap_or_else(|| job.default_output());
     let layout = |path: &Path| gguf::layout(path, &job.kv, &job.infos(), split_max_size);
     run::check_room(&layout(&output)?, target.force)?;
     let cancel = signals::cancel()?;

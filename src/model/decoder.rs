@@ -9,11 +9,11 @@ mod latent;
 
 use std::sync::Arc;
 
+use super::multimodal::before_head;
 use super::{
     Carry, Config, Frequencies, Gather, Has, Head, Index, Layer, Model, NormKind, Objective, Op, Param, Role, Scribe,
     Stack, Turn, Value,
 };
-use super::multimodal::before_head;
 pub(super) use attention::{QkNorm, Qkv};
 pub(super) use ffn::{ExpertNames, Ffn};
 pub(super) use latent::EPS as LATENT_EPS;

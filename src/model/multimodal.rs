@@ -192,7 +192,8 @@ fn either_ties(outer: Option<bool>, inner: Option<bool>) -> bool {
 /// A configuration that versions of transformers nest and that others have beside the towers'. The three sections of its
 /// rope come out of the rope's own table.
 fn flat(nested: Option<&Json>, outer: &Json, class: &str) -> Result<Json> {
-    let tied = [Some(outer), nested].into_iter().flatten().any(|json| json.get("tie_word_embeddings") == Some(&true.into()));
+    let tied =
+        [Some(outer), nested].into_iter().flatten().any(|json| json.get("tie_word_embeddings") == Some(&true.into()));
     let mut json = outer.clone();
     json.extend(nested.cloned().unwrap_or_default());
     json.insert("tie_word_embeddings".to_owned(), tied.into());

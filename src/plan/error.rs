@@ -55,6 +55,15 @@ pub enum Error {
     /// The job needs a Hugging Face folder.
     #[error("the source is a GGUF; a Hugging Face folder is needed")]
     NotAFolder,
+    /// The job is about towers, and the checkpoint has none.
+    #[error("the checkpoint has no vision tower that planish knows")]
+    NoTower,
+    /// A recipe that towers do not get.
+    #[error("{recipe}: towers get F32, F16, BF16 or Q8_0")]
+    NotForTowers {
+        /// The recipe's name.
+        recipe: String,
+    },
     /// The job needs a GGUF.
     #[error("the source is a Hugging Face folder already; a GGUF is needed")]
     NotAGguf,
@@ -114,6 +123,8 @@ impl Error {
             Error::Importance(error) => error.kind(),
             Error::Weights(error) => error.kind(),
             Error::NotAFolder
+            | Error::NoTower
+            | Error::NotForTowers { .. }
             | Error::NotAGguf
             | Error::NoEncoder { .. }
             | Error::NotPacked { .. }
@@ -145,6 +156,8 @@ impl Error {
             | Error::Recipe(_)
             | Error::NoArchitecture
             | Error::NotAFolder
+            | Error::NoTower
+            | Error::NotForTowers { .. }
             | Error::NotAGguf
             | Error::NoEmbedding => None,
         }

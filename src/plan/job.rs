@@ -170,6 +170,15 @@ impl Job {
         }
     }
 
+    /// [`default_output`], and where it is of towers a name that says so.
+    pub fn default_output(&self) -> std::path::PathBuf {
+        let path = default_output(&self.checkpoint, &self.recipe);
+        if self.kv.str("general.type") == Some("mmproj") {
+            return Path::new(&format!("mmproj-{}", path.display())).to_owned();
+        }
+        path
+    }
+
     /// Number of weights.
     pub fn weights(&self) -> u64 {
         self.outline().weights()
@@ -247,7 +256,8 @@ fn from_hugging_face(checkpoint: &Checkpoint, pre: Option<&str>) -> Result<Relea
 
 /// What of the checkpoint the GGUF of the language model leaves out.
 fn towers_warning<'a>(towers: impl Iterator<Item = &'a Info<Stored>>) -> Option<String> {
-    let (count, bytes) = towers.fold((0, 0), |(count, bytes), info| (count + 1, bytes + info.storage.bytes(&info.shape)));
+    let (count, bytes) =
+        towers.fold((0, 0), |(count, bytes), info| (count + 1, bytes + info.storage.bytes(&info.shape)));
     (count > 0).then(|| {
         format!(
             "{count} tensors ({} MB) are the vision tower and its projector, which llama.cpp reads from a file of their own: \

@@ -5,6 +5,7 @@ mod fallback;
 mod importance;
 mod job;
 mod mix;
+mod mmproj;
 mod outline;
 mod quantization;
 mod recipe;

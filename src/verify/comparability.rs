@@ -101,15 +101,18 @@ fn heads(config: &Config) -> String {
 /// Ropes are the same when they turn by the same angles, however that is written down.
 fn rope(a: &Config, b: &Config) -> Check {
     let near = |a: f32, b: f32| (a - b).abs() <= 1e-5 * a.abs().max(b.abs());
-    let equal = a.sections == b.sections && match (&a.rope, &b.rope) {
-        (None, None) => true,
-        (Some(x), Some(y)) if a.head_dim == b.head_dim && a.rotary == b.rotary => {
-            let (x, y) = (x.frequencies(a.rotary), y.frequencies(b.rotary));
-            near(x.scale, y.scale) && x.inverse.iter().zip(&y.inverse).all(|(x, y)| near(*x, *y)) && x.long == y.long
-        }
-        (Some(x), Some(y)) => x == y,
-        (Some(_), None) | (None, Some(_)) => false,
-    };
+    let equal = a.sections == b.sections
+        && match (&a.rope, &b.rope) {
+            (None, None) => true,
+            (Some(x), Some(y)) if a.head_dim == b.head_dim && a.rotary == b.rotary => {
+                let (x, y) = (x.frequencies(a.rotary), y.frequencies(b.rotary));
+                near(x.scale, y.scale)
+                    && x.inverse.iter().zip(&y.inverse).all(|(x, y)| near(*x, *y))
+                    && x.long == y.long
+            }
+            (Some(x), Some(y)) => x == y,
+            (Some(_), None) | (None, Some(_)) => false,
+        };
     unlike("rope", equal, rope_text(a.rope.as_ref()), rope_text(b.rope.as_ref()))
 }
 

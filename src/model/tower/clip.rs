@@ -6,12 +6,8 @@ use super::pen::{Names, Qkv, Sizes, block, linear, norm, param, positions};
 use super::{Patches, Rows, Stage, Tower, as_stored, root};
 use crate::model::Gather;
 
-const ROOTS: &[&str] = &[
-    "vision_tower.vision_model.",
-    "vision_tower.",
-    "model.vision_tower.vision_model.",
-    "model.vision_tower.",
-];
+const ROOTS: &[&str] =
+    &["vision_tower.vision_model.", "vision_tower.", "model.vision_tower.vision_model.", "model.vision_tower."];
 const PATCH: &str = "embeddings.patch_embedding";
 pub(super) const NAMES: Names = Names {
     norms: ["layer_norm1", "layer_norm2"],
@@ -109,7 +105,9 @@ pub(super) fn sizes(r: &mut ConfigReader, act: Activation, eps: f64, hidden: usi
         ffn: r.optional_size("intermediate_size")?.unwrap_or(ffn),
         heads: r.optional_size("num_attention_heads")?.unwrap_or(12),
         layers: r.optional_size("num_hidden_layers")?.unwrap_or(12),
-        patch: r.optional_size("patch_size")?.ok_or(Error::MissingKey { key: "vision_config.patch_size".to_owned() })?,
+        patch: r
+            .optional_size("patch_size")?
+            .ok_or(Error::MissingKey { key: "vision_config.patch_size".to_owned() })?,
         act: match r.text("hidden_act")? {
             Some("quick_gelu") => Activation::GeluQuick,
             _ => activation(r, "hidden_act", act)?,

@@ -98,8 +98,6 @@ pub struct Preprocessor {
     pub mean: Vec<f32>,
     /// What each channel is divided by then.
     pub std: Vec<f32>,
-    /// `image_seq_length`.
-    pub image_tokens: Option<usize>,
 }
 
 /// What writes a tower: the reader of the whole, that of `vision_config`, the width of the language model.
@@ -144,7 +142,8 @@ impl Tower {
         if let Some(what) = self.unheld {
             return Err(Error::NotInGguf { architecture: "clip", what });
         }
-        let found: BTreeMap<&str, &[usize]> = checkpoint.iter().map(|i| (i.name.as_str(), i.shape.as_slice())).collect();
+        let found: BTreeMap<&str, &[usize]> =
+            checkpoint.iter().map(|i| (i.name.as_str(), i.shape.as_slice())).collect();
         let names: BTreeSet<&str> = self.stored.iter().map(|t| t.name.as_str()).collect();
         let ops = self.params().filter(|p| !names.contains(p.name.as_str())).map(tensor);
         let mut tensors: Vec<Tensor> = ops.collect();
@@ -169,7 +168,19 @@ impl Tower {
         }
         let left = found.keys().filter(|name| belongs(name) && !used.contains(**name) && !unread(name));
         let left: Vec<String> = left.map(|&name| name.to_owned()).collect();
-        if left.is_empty() { Ok(tensors) } else { Err(Error::UnexpectedTensors { architecture: "clip", tensors: left }) }
+        if left.is_empty() {
+            Ok(tensors)
+        } else {
+            Err(Error::UnexpectedTensors { architecture: "clip", tensors: left })
+        }
+    }
+
+    /// A key of its GGUF that only it says, as text.
+    pub fn fact(&self, key: &str) -> String {
+        match self.keys.str(key) {
+            Some(text) => text.to_owned(),
+            None => self.keys.unsigned(key).map_or(String::new(), |number| number.to_string()),
+        }
     }
 
     /// Its weights and biases, in the order of execution.

@@ -39,7 +39,12 @@ pub(in crate::model) fn qwen2(o: &mut ConfigReader, r: &mut ConfigReader, width:
 }
 
 /// The tower of a `Qwen2_5_VLForConditionalGeneration`.
-pub(in crate::model) fn qwen2_5(o: &mut ConfigReader, r: &mut ConfigReader, width: usize, has: Has<'_>) -> Result<Tower> {
+pub(in crate::model) fn qwen2_5(
+    o: &mut ConfigReader,
+    r: &mut ConfigReader,
+    width: usize,
+    has: Has<'_>,
+) -> Result<Tower> {
     let hidden = r.optional_size("hidden_size")?.unwrap_or(3584);
     let ffn = r.optional_size("intermediate_size")?.unwrap_or(3420);
     let out = r.optional_size("out_hidden_size")?.unwrap_or(3584);

@@ -5,12 +5,8 @@ use super::clip::{NAMES, image_token, patches_with_bias, sizes};
 use super::pen::{block, norm, positions};
 use super::{Patches, Rows, Stage, Tower, as_stored, root};
 
-const ROOTS: &[&str] = &[
-    "vision_tower.vision_model.",
-    "vision_tower.",
-    "model.vision_tower.vision_model.",
-    "model.vision_tower.",
-];
+const ROOTS: &[&str] =
+    &["vision_tower.vision_model.", "vision_tower.", "model.vision_tower.vision_model.", "model.vision_tower."];
 
 /// Patches a side of a square that llama.cpp takes for granted.
 const SIDE: usize = 4;

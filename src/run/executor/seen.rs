@@ -159,7 +159,9 @@ impl Places {
             if expected == 0 || here < expected {
                 return Err(Error::ImageTokens { found: here, expected });
             }
-            of.extend((0..expected).map(|at| [next, next.saturating_add((at / columns) as u32), next.saturating_add((at % columns) as u32)]));
+            of.extend((0..expected).map(|at| {
+                [next, next.saturating_add((at / columns) as u32), next.saturating_add((at % columns) as u32)]
+            }));
             next = next.saturating_add(rows.max(columns) as u32);
         }
         match images.len() {
@@ -172,9 +174,10 @@ impl Places {
         let inverse = table.of(self.of.len());
         let [time, row, _] = self.sections;
         let which = move |j: usize| usize::from(j >= time) + usize::from(j >= time + row);
-        let angles = self.of.iter().flat_map(|place| {
-            inverse.iter().enumerate().map(move |(j, inverse)| place[which(j)] as f32 * inverse)
-        });
+        let angles = self
+            .of
+            .iter()
+            .flat_map(|place| inverse.iter().enumerate().map(move |(j, inverse)| place[which(j)] as f32 * inverse));
         Turns::by(angles, inverse.len())
     }
 }
