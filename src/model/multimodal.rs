@@ -54,7 +54,7 @@ static LLAVA: Multimodal = Multimodal {
         "vision_feature_layer",
         "vision_feature_select_strategy",
     ],
-    language: |nested, outer| nest(nested, outer, "llama", either_ties),
+    language: |nested, outer| nest(nested, outer, ["llava", "llama"], either_ties),
     tower: tower::llava,
 };
 
@@ -72,7 +72,7 @@ static GEMMA3: Multimodal = Multimodal {
         "mm_tokens_per_image",
     ],
     // The outer key alone counts, and is true unless it says otherwise.
-    language: |nested, outer| nest(nested, outer, "gemma3_text", |outer, _| outer != Some(false)),
+    language: |nested, outer| nest(nested, outer, ["gemma3", "gemma3_text"], |outer, _| outer != Some(false)),
     tower: tower::gemma3,
 };
 
@@ -162,12 +162,12 @@ fn defaults(kind: &str) -> Json {
     }
 }
 
-/// A nested configuration, whole: its class is told by its own `model_type`, `usual` if it names none. `ties` decides of
-/// the outer and the inner flag whether the head is the embedding.
+/// A nested configuration of `class`, whole: its architecture is told by its own `model_type`, `usual` if it names none.
+/// `ties` decides of the outer and the inner flag whether the head is the embedding.
 fn nest(
     nested: Option<&Json>,
     outer: &Json,
-    usual: &'static str,
+    [class, usual]: [&'static str; 2],
     ties: fn(Option<bool>, Option<bool>) -> bool,
 ) -> Result<Json> {
     let nested = nested.cloned().unwrap_or_default();
@@ -180,8 +180,11 @@ fn nest(
     let tied = ties(flag(outer), flag(&json));
     json.insert(TIED.to_owned(), tied.into());
     let mut reader = ConfigReader::new(outer);
-    reader.get(TIED);
-    reader.finish("its class")?;
+    // Old versions repeat the nested size.
+    for key in [TIED, "vocab_size"] {
+        reader.get(key);
+    }
+    reader.finish(class)?;
     Ok(json)
 }
 

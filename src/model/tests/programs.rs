@@ -39,6 +39,24 @@ fn the_readme_has_the_table() {
     });
     let table = format!("| architecture | models | GGUF |\n|---|---|---|\n{}\n", rows.collect::<String>());
     assert!(readme.contains(&table), "README.md lacks\n{table}");
+    let rows = super::super::MULTIMODAL.iter().map(|m| format!("| `{}` | {} |", m.name, m.models));
+    rows.for_each(|row| assert!(readme.contains(&row), "README.md lacks {row}"));
+}
+
+/// Published configurations have keys that the tiny ones have not.
+#[test]
+fn towers_of_published_models_are_read() {
+    let mut seen = 0;
+    for (text, ..) in super::configs::PUBLISHED {
+        let json = super::parse(text);
+        let Some(class) = super::super::multimodal(&json) else { continue };
+        let tower = class.tower(&json, |_| true).unwrap_or_else(|e| panic!("{}: {e}", class.name));
+        // LLaVA's last layer is not asked.
+        let layers = ["23", "27", "32"];
+        assert!(layers.contains(&tower.fact("clip.vision.block_count").as_str()), "{}", class.name);
+        seen += 1;
+    }
+    assert!(seen >= 3);
 }
 
 #[test]
