@@ -1,7 +1,6 @@
 //! Files of vision towers against llama.cpp's own converter (`fixtures/mmproj-listings`), and what is refused.
 
 #[path = "support/lettered.rs"]
-#[allow(dead_code, reason = "each test binary uses its part")]
 mod lettered;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -89,7 +89,7 @@ static QWEN2_VL: Multimodal = Multimodal {
         "vision_end_token_id",
         "vision_token_id",
     ],
-    language: |nested, outer| flat(nested, outer, "Qwen2VLForConditionalGeneration"),
+    language: |nested, outer| Ok(flat(nested, outer, "Qwen2VLForConditionalGeneration")),
     tower: tower::qwen2,
 };
 
@@ -97,7 +97,7 @@ static QWEN2_5_VL: Multimodal = Multimodal {
     name: "qwen2_5_vl",
     models: "Qwen2.5-VL",
     hf: &["Qwen2_5_VLForConditionalGeneration"],
-    language: |nested, outer| flat(nested, outer, "Qwen2_5_VLForConditionalGeneration"),
+    language: |nested, outer| Ok(flat(nested, outer, "Qwen2_5_VLForConditionalGeneration")),
     tower: tower::qwen2_5,
     ..QWEN2_VL
 };
@@ -162,6 +162,8 @@ fn defaults(kind: &str) -> Json {
     }
 }
 
+const TIED: &str = "tie_word_embeddings";
+
 /// A nested configuration of `class`, whole: its architecture is told by its own `model_type`, `usual` if it names none.
 /// `ties` decides of the outer and the inner flag whether the head is the embedding.
 fn nest(
@@ -175,7 +177,6 @@ fn nest(
     let mut json = defaults(&kind);
     json.extend(nested);
     json.insert("model_type".to_owned(), kind.into());
-    const TIED: &str = "tie_word_embeddings";
     let flag = |json: &Json| json.get(TIED).and_then(Value::as_bool);
     let tied = ties(flag(outer), flag(&json));
     json.insert(TIED.to_owned(), tied.into());
@@ -194,12 +195,11 @@ fn either_ties(outer: Option<bool>, inner: Option<bool>) -> bool {
 
 /// A configuration that versions of transformers nest and that others have beside the towers'. The three sections of its
 /// rope come out of the rope's own table.
-fn flat(nested: Option<&Json>, outer: &Json, class: &str) -> Result<Json> {
-    let tied =
-        [Some(outer), nested].into_iter().flatten().any(|json| json.get("tie_word_embeddings") == Some(&true.into()));
+fn flat(nested: Option<&Json>, outer: &Json, class: &str) -> Json {
+    let tied = [Some(outer), nested].into_iter().flatten().any(|json| json.get(TIED) == Some(&true.into()));
     let mut json = outer.clone();
     json.extend(nested.cloned().unwrap_or_default());
-    json.insert("tie_word_embeddings".to_owned(), tied.into());
+    json.insert(TIED.to_owned(), tied.into());
     json.insert("architectures".to_owned(), json!([class]));
     for key in ["rope_scaling", "rope_parameters"] {
         let Some(Value::Object(table)) = json.get_mut(key) else { continue };
@@ -213,7 +213,7 @@ fn flat(nested: Option<&Json>, outer: &Json, class: &str) -> Result<Json> {
             json.insert("mrope_section".to_owned(), sections);
         }
     }
-    Ok(json)
+    json
 }
 
 /// What stands before the root of the language model's tensors, and before its head, in the layouts that versions of

@@ -17,9 +17,11 @@ pub(super) static QWEN2VL: Architecture = Architecture {
     gguf: Some(Gguf { name: "qwen2vl", holds: super::qwen2::holds, keys, config }),
 };
 
+/// How many frequencies turn by each of the three.
+const KEY: &str = "mrope_section";
+
 fn read(r: &mut ConfigReader) -> Result<Config> {
     let mut c = super::qwen2::read(r)?;
-    const KEY: &str = "mrope_section";
     let sections = r.sizes(KEY)?.ok_or_else(|| crate::model::Error::MissingKey { key: KEY.to_owned() })?;
     let whole = sections.iter().try_fold(0usize, |sum, &n| sum.checked_add(n));
     c.sections = match sections[..] {

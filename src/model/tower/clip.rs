@@ -86,10 +86,13 @@ pub(in crate::model) fn llava(
     keys.set("clip.vision.block_count", taken as u32);
     keys.set("clip.vision.feature_layer", vec![taken as i32]);
     keys.set("clip.use_gelu", c.act == Activation::Gelu);
-    let unheld = match (without_class, c.act, act) {
-        (false, ..) => Some("its graph drops the row of the class token, and this model keeps it"),
-        (_, Activation::GeluQuick | Activation::Gelu, Activation::Gelu) => None,
-        _ => Some("its graph has no activation but gelu and, in the tower, quick_gelu"),
+    let functions = matches!(c.act, Activation::GeluQuick | Activation::Gelu) && act == Activation::Gelu;
+    let unheld = if !without_class {
+        Some("its graph drops the row of the class token, and this model keeps it")
+    } else if !functions {
+        Some("its graph has no activation but gelu and, in the tower, quick_gelu")
+    } else {
+        None
     };
     let shape = vec![c.hidden, 3, c.patch, c.patch];
     let kernel = Gather::Whole(format!("{root}{PATCH}.weight"));

@@ -8,6 +8,8 @@ use super::{Patches, Rows, Stage, Tower, as_stored, root};
 const ROOTS: &[&str] =
     &["vision_tower.vision_model.", "vision_tower.", "model.vision_tower.vision_model.", "model.vision_tower."];
 
+/// The projection, which GGUF has as the checkpoint does: `[in, out]`.
+const INPUT: &str = "mm.input_projection.weight";
 /// Patches a side of a square that llama.cpp takes for granted.
 const SIDE: usize = 4;
 
@@ -49,7 +51,6 @@ pub(in crate::model) fn gemma3(
     });
     stages.push(Stage { rows: Rows::Same, width: c.hidden, layer });
     let projector = if root.starts_with("model.") { "model.multi_modal_projector." } else { "multi_modal_projector." };
-    const INPUT: &str = "mm.input_projection.weight";
     let matrix = format!("{projector}mm_input_projection_weight");
     let layer = Scribe::layer(projector, None, |s| {
         let x = s.carried(Carry::Hidden);

@@ -103,7 +103,9 @@ fn arranged(how: &Rows, rows: Vec<f32>, before: &[f32], width: usize) -> Vec<f32
                     let from = ((row + i) * patches + column + j) * width;
                     mean.iter_mut().zip(&rows[from..from + width]).for_each(|(mean, x)| *mean += x);
                 }
-                mean.iter_mut().for_each(|mean| *mean /= (side * side) as f32);
+                for mean in mean {
+                    *mean /= (side * side) as f32;
+                }
             }
             means
         }
