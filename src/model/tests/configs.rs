@@ -198,6 +198,55 @@ fn values_out_of_range_are_refused_by_name() {
     assert_eq!(read(&json).unwrap_err().to_string(), "config.json: `num_key_value_heads` is missing");
 }
 
+/// albert-base-v2's own config.json with some keys replaced.
+fn albert(changes: &Value) -> Result<Config> {
+    let mut json = parse(
+        r#"{"architectures": ["AlbertForMaskedLM"], "attention_probs_dropout_prob": 0, "bos_token_id": 2,
+            "classifier_dropout_prob": 0.1, "down_scale_factor": 1, "embedding_size": 128, "eos_token_id": 3, "gap_size": 0,
+            "hidden_act": "gelu_new", "hidden_dropout_prob": 0, "hidden_size": 768, "initializer_range": 0.02,
+            "inner_group_num": 1, "intermediate_size": 3072, "layer_norm_eps": 1e-12, "max_position_embeddings": 512,
+            "model_type": "albert", "net_structure_type": 0, "num_attention_heads": 12, "num_hidden_groups": 1,
+            "num_hidden_layers": 12, "num_memory_blocks": 0, "pad_token_id": 0, "type_vocab_size": 2, "vocab_size": 30000}"#,
+    );
+    json.extend(changes.as_object().unwrap().clone());
+    read(&json)
+}
+
+#[test]
+fn encoders_say_what_they_share_and_where_positions_begin() {
+    let config = albert(&json!({})).unwrap();
+    let encoder = config.encoder.unwrap();
+    assert_eq!((encoder.embedding, encoder.groups, encoder.first_position, config.context), (128, 1, 0, 512));
+    for (changes, key) in [
+        (json!({"inner_group_num": 2}), "inner_group_num"),
+        (json!({"num_hidden_groups": 5}), "num_hidden_groups"),
+        (json!({"down_scale_factor": 2}), "down_scale_factor"),
+        (json!({"position_embedding_type": "relative_key"}), "position_embedding_type"),
+        (json!({"is_decoder": true}), "is_decoder"),
+    ] {
+        let message = albert(&changes).unwrap_err().to_string();
+        assert!(message.contains(key), "{message}");
+    }
+    let roberta = |changes: Value| {
+        let class = json!({"architectures": ["RobertaModel"], "max_position_embeddings": 514, "pad_token_id": 1});
+        let mut json = class.as_object().unwrap().clone();
+        json.extend(changes.as_object().unwrap().clone());
+        albert(&Value::Object(json)).map(|config| (config.context, config.encoder.unwrap().first_position))
+    };
+    // Beside its own, what ALBERT left is not RoBERTa's.
+    assert!(roberta(json!({})).unwrap_err().to_string().contains("embedding_size"));
+    let own = |changes: Value| {
+        let mut json = json!({"embedding_size": null, "down_scale_factor": null, "gap_size": null,
+            "net_structure_type": null, "num_hidden_groups": null, "num_memory_blocks": null, "inner_group_num": null});
+        json.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        roberta(json)
+    };
+    assert_eq!(own(json!({})).unwrap(), (512, 2));
+    assert_eq!(own(json!({"pad_token_id": 0})).unwrap(), (513, 1));
+    assert!(own(json!({"max_position_embeddings": 2})).unwrap_err().to_string().contains("more than 2"));
+    assert!(own(json!({"pad_token_id": u64::MAX})).is_err());
+}
+
 #[test]
 fn an_unknown_architecture_is_named_with_the_nearest() {
     let ministral = llama(&json!({"architectures": ["MinistralForCausalLM"], "num_local_experts": 8}));

@@ -141,6 +141,11 @@ fn groups_follow_from_the_program() {
         "attn_output <- attn_v_b[0..64]",
     ];
     assert_eq!(groups(layer).iter().map(line).collect::<Vec<_>>(), [&latent, &ffn[..]].concat());
+    // Norms after the sums: what a layer reads was made in another, and a normed sum is the residual stream as well.
+    let (attention, ffn) =
+        (["attn_q attn_k attn_v <- nothing", "attn_output <- attn_v[0..64] with bias"], "ffn_up <- nothing");
+    assert_eq!(lines("bert", 1), [attention[0], attention[1], ffn, "ffn_down <- nothing"]);
+    assert_eq!(lines("albert-groups", 4), lines("bert", 1));
     // A tied head is the embedding: no scale of its columns stays its own.
     assert_eq!(lines("llama-gqa", 3), ["output <- output_norm[0..64]"]);
     assert_eq!(lines("llama-tied", 3), ["token_embd <- nothing"]);
