@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn every_file_is_registered() {
-        let shared = ["mod", "error", "modules", "packed", "stored", "target", "tensors", "unpack"];
+        let shared = ["mod", "error", "merged", "modules", "packed", "stored", "target", "tensors", "unpack"];
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/dialect");
         let files: BTreeSet<String> = std::fs::read_dir(folder)
             .expect("the folder of dialects")

@@ -60,13 +60,21 @@ mod tests {
     #[test]
     #[cfg(target_os = "linux")]
     fn the_peak_sees_memory_that_was_given_back() {
-        let peak = PeakAnon::start();
-        let before = peak.bytes();
-        let taken = vec![1u8; 64 << 20];
-        std::hint::black_box(&taken);
-        let during = peak.bytes();
-        drop(taken);
-        assert!(during >= before + (60 << 20), "{before} -> {during}");
-        assert!(peak.bytes() >= during);
+        // Tests beside this one may give back as much at the same time, but not again and again.
+        let mut seen = vec![];
+        for _ in 0..20 {
+            let peak = PeakAnon::start();
+            let before = peak.bytes();
+            let taken = vec![1u8; 64 << 20];
+            std::hint::black_box(&taken);
+            let during = peak.bytes();
+            drop(taken);
+            assert!(peak.bytes() >= during);
+            if during >= before + (60 << 20) {
+                return;
+            }
+            seen.push((before, during));
+        }
+        panic!("{seen:?}");
     }
 }
