@@ -1,0 +1,1 @@
+//! What cudarc sees of the stand-in libraries; the tests are all there is.
