@@ -1,6 +1,8 @@
 //! A device for tests: memory, arguments and launches in a few words.
 #![allow(dead_code, missing_docs, unreachable_pub, reason = "each test uses a part of it")]
 
+pub mod instruction;
+
 use planish_ptx::{Config, Heap, Module, Options, Report, launch, parse};
 
 /// A loaded module and its memory.
