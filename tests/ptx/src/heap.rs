@@ -1,5 +1,6 @@
 //! Device memory: allocations at addresses of their own, with shadow for what was written and which block touched it.
 
+use crate::bytes;
 use crate::report::{Hit, Kind};
 
 /// First address that is handed out. Far from anything that a host pointer could be taken for.
@@ -239,19 +240,21 @@ impl Heap {
 
     /// A kernel's read of up to 8 bytes.
     #[inline]
-    pub(crate) fn load(&mut self, address: u64, n: usize, race: Option<&Racer>, how: Access) -> Result<u64, Hit> {
+    pub(crate) fn load(&mut self, address: u64, n: usize, race: Option<Racer>, how: Access) -> Result<u64, Hit> {
         let (i, at) = self.locate(address, n, "global load")?;
         let a = &self.allocations[i];
-        let mut bytes = [0; 8];
-        bytes[..n].copy_from_slice(&a.data[at..at + n]);
-        if let Some(j) = a.written[at..at + n].iter().position(|&w| w == 0) {
+        let v = bytes::read(&a.data, at, n);
+        // All ones where every byte was written.
+        let written = bytes::read(&a.written, at, n);
+        if written != 0x0101_0101_0101_0101 >> (64 - 8 * n) {
+            let j = a.written[at..at + n].iter().position(|&w| w == 0).unwrap_or(0);
             let m = format!("read of uninitialised global memory at {:#x}", address + j as u64);
             return Err(Hit::new(Kind::Uninitialised, m).at(address));
         }
         if let Some(r) = race {
             self.touch(i, at, n, how, r).map_err(|h| h.at(address))?;
         }
-        Ok(u64::from_le_bytes(bytes))
+        Ok(v)
     }
 
     /// A kernel's write of up to 8 bytes.
@@ -261,7 +264,7 @@ impl Heap {
         address: u64,
         n: usize,
         v: u64,
-        race: Option<&Racer>,
+        race: Option<Racer>,
         how: Access,
     ) -> Result<(), Hit> {
         let (i, at) = self.locate(address, n, "global store")?;
@@ -272,14 +275,14 @@ impl Heap {
         if a.constant {
             return Err(Hit::new(Kind::OutOfBounds, "write of constant memory").at(address));
         }
-        a.data[at..at + n].copy_from_slice(&v.to_le_bytes()[..n]);
-        a.written[at..at + n].fill(1);
+        bytes::write(&mut a.data, at, n, v);
+        bytes::write(&mut a.written, at, n, 0x0101_0101_0101_0101);
         Ok(())
     }
 
-    fn touch(&mut self, i: usize, at: usize, n: usize, how: Access, r: &Racer) -> Result<(), Hit> {
+    fn touch(&mut self, i: usize, at: usize, n: usize, how: Access, r: Racer) -> Result<(), Hit> {
         let a = &mut self.allocations[i];
-        let (first, last) = (at / r.grain, (at + n - 1) / r.grain);
+        let (first, last) = (at >> r.shift, (at + n - 1) >> r.shift);
         for g in first..=last {
             let (page, cell) = (g / PAGE, g % PAGE);
             if page >= a.races.len() {
@@ -339,5 +342,6 @@ impl Heap {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Racer {
     pub(crate) block: u32,
-    pub(crate) grain: usize,
+    /// Granules of so many bytes, as a power of two.
+    pub(crate) shift: u32,
 }

@@ -179,7 +179,7 @@ pub enum Op {
     Trap,
     Bra,
     Ret,
-    Bar { arrive: bool, aligned: bool, reduce: BarReduce },
+    Bar { aligned: bool, reduce: BarReduce },
     Shfl(Shfl),
     Vote(Vote),
     MatchAny,

@@ -4,6 +4,7 @@
 //! nothing wrote, races and misuse of barriers and warp operations. `libcuda.so` of the `driver` crate next to this one
 //! puts the CUDA driver API over it, so that planish's own host code runs unchanged.
 
+mod bytes;
 mod exec;
 mod heap;
 mod inst;

@@ -1,5 +1,6 @@
 //! Shared memory of a block, with shadow: who wrote and who read each granule, and between which barriers.
 
+use crate::bytes;
 use crate::heap::Access;
 use crate::report::{Hit, Kind};
 
@@ -34,7 +35,8 @@ pub(crate) struct Who {
 pub(crate) struct Shared {
     data: Vec<u8>,
     cells: Vec<Cell>,
-    grain: usize,
+    /// Granules of so many bytes, as a power of two.
+    shift: u32,
     /// Barriers so far. Grows over all blocks of a launch, so that shadow need not be cleared.
     epoch: u32,
     /// The epoch in which this block began: older writes are another block's.
@@ -43,7 +45,13 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn new(size: usize, grain: usize) -> Self {
-        Self { data: vec![0; size], cells: vec![Cell::default(); size.div_ceil(grain)], grain, epoch: 0, start: 0 }
+        Self {
+            data: vec![0; size],
+            cells: vec![Cell::default(); size.div_ceil(grain)],
+            shift: grain.trailing_zeros(),
+            epoch: 0,
+            start: 0,
+        }
     }
 
     /// Another block begins.
@@ -77,7 +85,7 @@ impl Shared {
     #[inline]
     pub(crate) fn load(&mut self, address: u64, n: usize, who: Who) -> Result<u64, Hit> {
         let at = self.bounds(address, n, "load")?;
-        for g in at / self.grain..=(at + n - 1) / self.grain {
+        for g in at >> self.shift..=(at + n - 1) >> self.shift {
             let c = &mut self.cells[g];
             if c.pending != 0 {
                 let m = format!("thread {} reads what thread {} copies with cp.async", who.thread, c.pending - 1);
@@ -95,24 +103,21 @@ impl Shared {
             }
             c.note_read(self.epoch, who);
         }
-        let mut bytes = [0; 8];
-        bytes[..n].copy_from_slice(&self.data[at..at + n]);
-        Ok(u64::from_le_bytes(bytes))
+        Ok(bytes::read(&self.data, at, n))
     }
 
     /// Writes up to 8 bytes.
     #[inline]
     pub(crate) fn store(&mut self, address: u64, n: usize, v: u64, who: Who, how: Access) -> Result<(), Hit> {
         let at = self.bounds(address, n, "store")?;
-        let bytes = v.to_le_bytes();
         let atomic = how == Access::Atomic;
-        for g in at / self.grain..=(at + n - 1) / self.grain {
+        for g in at >> self.shift..=(at + n - 1) >> self.shift {
             let c = &mut self.cells[g];
             let both_atomic = atomic && c.atomic;
             let other = c.write_epoch == self.epoch && c.write_thread != who.thread && !both_atomic;
             if other && Cell::conflicts(c.write_thread, c.write_sync, who) {
                 // Lanes of one warp that write the same value: which of them wins makes no difference.
-                let same = c.write_thread / 32 == who.thread / 32 && self.data[at..at + n] == bytes[..n];
+                let same = c.write_thread / 32 == who.thread / 32 && self.data[at..at + n] == v.to_le_bytes()[..n];
                 if !same {
                     return Err(race(who, "writes", c.write_thread, "wrote", address));
                 }
@@ -126,7 +131,7 @@ impl Shared {
             }
             (c.write_epoch, c.write_thread, c.write_sync, c.atomic) = (self.epoch, who.thread, who.sync, atomic);
         }
-        self.data[at..at + n].copy_from_slice(&bytes[..n]);
+        bytes::write(&mut self.data, at, n, v);
         Ok(())
     }
 
@@ -139,15 +144,13 @@ impl Shared {
         f: impl FnOnce(u64) -> Result<u64, Hit>,
     ) -> Result<u64, Hit> {
         let at = self.bounds(address, n, "atomic")?;
-        for c in &self.cells[at / self.grain..=(at + n - 1) / self.grain] {
+        for c in &self.cells[at >> self.shift..=(at + n - 1) >> self.shift] {
             if c.write_epoch < self.start {
                 let m = format!("atomic on uninitialised shared memory at {address:#x}");
                 return Err(Hit::new(Kind::Uninitialised, m).at(address));
             }
         }
-        let mut bytes = [0; 8];
-        bytes[..n].copy_from_slice(&self.data[at..at + n]);
-        let old = u64::from_le_bytes(bytes);
+        let old = bytes::read(&self.data, at, n);
         self.store(address, n, f(old)?, who, Access::Atomic)?;
         Ok(old)
     }
@@ -155,10 +158,9 @@ impl Shared {
     /// A `cp.async` begins: from here on nobody reads what it will write, and nobody may still be reading it.
     pub(crate) fn claim(&mut self, address: u64, n: usize, who: Who) -> Result<(), Hit> {
         let at = self.bounds(address, n, "cp.async")?;
-        let mut old = [0; 8];
-        old[..n].copy_from_slice(&self.data[at..at + n]);
-        self.store(address, n, u64::from_le_bytes(old), who, Access::Write)?;
-        for c in &mut self.cells[at / self.grain..=(at + n - 1) / self.grain] {
+        let old = bytes::read(&self.data, at, n);
+        self.store(address, n, old, who, Access::Write)?;
+        for c in &mut self.cells[at >> self.shift..=(at + n - 1) >> self.shift] {
             c.pending = who.thread + 1;
         }
         Ok(())
@@ -168,7 +170,7 @@ impl Shared {
     pub(crate) fn land(&mut self, address: u64, v: u64, who: Who) -> Result<(), Hit> {
         let at = self.bounds(address, 4, "cp.async")?;
         self.store(address, 4, v, who, Access::Write)?;
-        for c in &mut self.cells[at / self.grain..=(at + 3) / self.grain] {
+        for c in &mut self.cells[at >> self.shift..=(at + 3) >> self.shift] {
             c.pending = 0;
         }
         Ok(())

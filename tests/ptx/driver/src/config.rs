@@ -27,14 +27,13 @@ fn number<T: std::str::FromStr>(name: &str, default: T) -> T {
 /// Newest ISA of a driver, from NVIDIA's table of PTX releases.
 fn isa_of(driver: i32) -> (u32, u32) {
     match driver / 10 {
-        ..=1109 => (7, 0),
-        1110..=1189 => (7, (driver / 10 - 1110).clamp(0, 8) as u32),
-        1200..=1205 => (8, (driver / 10 - 1200) as u32),
+        ..=1099 => (6, 5),
+        n @ 1100..=1199 => (7, (n - 1100).min(8) as u32),
+        n @ 1200..=1205 => (8, (n - 1200) as u32),
         1206 => (8, 5),
         1207 => (8, 6),
         1208 => (8, 7),
         1209 => (8, 8),
-        1190..=1199 => (7, 8),
         _ => (9, 0),
     }
 }

@@ -26,8 +26,8 @@ impl Block<'_> {
             let new = |old: u64| result(op, i.ty, old, b, c).map(|v| truncate(v, n));
             let old = match Self::resolve(i.space, addresses[l]) {
                 (Space::Shared, a) => self.shared.atomic(a, n, Self::who(w, l), new),
-                (Space::Global, a) => self.heap.load(a, n, self.racer.as_ref(), Access::Atomic).and_then(|old| {
-                    self.heap.store(a, n, new(old)?, self.racer.as_ref(), Access::Atomic)?;
+                (Space::Global, a) => self.heap.load(a, n, self.racer, Access::Atomic).and_then(|old| {
+                    self.heap.store(a, n, new(old)?, self.racer, Access::Atomic)?;
                     Ok(old)
                 }),
                 (_, a) => Err(Hit::new(Kind::OutOfBounds, "atomic on memory that is neither shared nor global").at(a)),

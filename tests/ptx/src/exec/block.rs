@@ -59,7 +59,7 @@ pub(crate) fn run(
         let n = if options.reverse { blocks - 1 - n } else { n };
         let id = [n % x, n / x % y, n / x / y];
         if options.races && blocks > 1 {
-            block.racer = Some(Racer { block: n, grain: kernel.global_grain });
+            block.racer = Some(Racer { block: n, shift: kernel.global_grain.trailing_zeros() });
         }
         block.shared.begin();
         for w in &mut warps {
@@ -183,16 +183,12 @@ impl Block<'_> {
     }
 
     fn arrive(w: &mut Warp, inst: &Inst, pc: usize, active: u32) -> Result<(), Hit> {
-        let Op::Bar { arrive, .. } = inst.op else { return Ok(()) };
         let (ids, counts) = (w.get32(inst.src[0]), w.get32(inst.src[1]));
         for l in lanes(active) {
             let count = (inst.src[1] != Reg::None).then_some(counts[l]);
             if ids[l] > 15 || count.is_some_and(|n| n == 0 || n % 32 != 0) {
                 let m = format!("barrier {} for {count:?} threads", ids[l]);
                 return Err(Hit::new(Kind::Barrier, m).lane(l));
-            }
-            if arrive {
-                return Err(Hit::new(Kind::Barrier, "bar.arrive is not executed by this interpreter").lane(l));
             }
             w.barrier[l] = Some(Waiting { id: ids[l], count, pc });
         }

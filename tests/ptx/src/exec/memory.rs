@@ -3,6 +3,7 @@
 use super::block::{Block, lanes};
 use super::int::{sign_extend, truncate};
 use super::warp::{Copy, Row64, Warp};
+use crate::bytes;
 use crate::heap::Access;
 use crate::inst::{Inst, Reg};
 use crate::report::{Hit, Kind};
@@ -52,18 +53,15 @@ impl Block<'_> {
             (Space::Shared, a) => self.shared.load(a, n, Self::who(w, lane)),
             (Space::Local, a) => {
                 let at = local(self.kernel.local, lane, a, n, "load")?;
-                let mut bytes = [0; 8];
-                bytes[..n].copy_from_slice(&w.local[at..at + n]);
-                Ok(u64::from_le_bytes(bytes))
+                Ok(bytes::read(&w.local, at, n))
             }
             (Space::Param, a) => {
-                let found = usize::try_from(a).ok().and_then(|a| self.params.get(a..a.checked_add(n)?));
-                let found = found.ok_or_else(|| Hit::new(Kind::OutOfBounds, "load behind the arguments").at(a))?;
-                let mut bytes = [0; 8];
-                bytes[..n].copy_from_slice(found);
-                Ok(u64::from_le_bytes(bytes))
+                let at = usize::try_from(a).ok().filter(|&at| at <= self.params.len().saturating_sub(n));
+                let at = at.filter(|_| n <= self.params.len());
+                let at = at.ok_or_else(|| Hit::new(Kind::OutOfBounds, "load behind the arguments").at(a))?;
+                Ok(bytes::read(self.params, at, n))
             }
-            (Space::Global | Space::Const | Space::Generic, a) => self.heap.load(a, n, self.racer.as_ref(), how),
+            (Space::Global | Space::Const | Space::Generic, a) => self.heap.load(a, n, self.racer, how),
         }
     }
 
@@ -82,11 +80,11 @@ impl Block<'_> {
             (Space::Shared, a) => self.shared.store(a, n, v, Self::who(w, lane), Access::Write),
             (Space::Local, a) => {
                 let at = local(self.kernel.local, lane, a, n, "store")?;
-                w.local[at..at + n].copy_from_slice(&v.to_le_bytes()[..n]);
+                bytes::write(&mut w.local, at, n, v);
                 Ok(())
             }
             (Space::Param, a) => Err(Hit::new(Kind::OutOfBounds, "store to the arguments").at(a)),
-            (Space::Global | Space::Const | Space::Generic, a) => self.heap.store(a, n, v, self.racer.as_ref(), how),
+            (Space::Global | Space::Const | Space::Generic, a) => self.heap.store(a, n, v, self.racer, how),
         }
     }
 

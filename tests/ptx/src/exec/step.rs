@@ -144,6 +144,22 @@ fn unpack(w: &mut Warp, i: &Inst, mask: u32) {
 
 fn compare(w: &Warp, i: &Inst, ty: Ty, cmp: Cmp, nan: bool) -> u32 {
     let gather = |f: &dyn Fn(usize) -> bool| (0..LANES).fold(0u32, |m, l| m | u32::from(f(l)) << l);
+    if ty == Ty::F32 {
+        let (a, b) = (w.get32(i.src[0]), w.get32(i.src[1]));
+        let flushed = |v: u32| if i.mods.ftz && v & 0x7f80_0000 == 0 { v & 0x8000_0000 } else { v };
+        let (mut less, mut equal, mut unordered) = (0u32, 0u32, 0u32);
+        for l in 0..LANES {
+            let (x, y) = (f32::from_bits(flushed(a[l])), f32::from_bits(flushed(b[l])));
+            less |= u32::from(x < y) << l;
+            equal |= u32::from(x == y) << l;
+            unordered |= u32::from(x.is_nan() | y.is_nan()) << l;
+        }
+        return match cmp {
+            Cmp::Num => !unordered,
+            Cmp::Nan => unordered,
+            _ => ordered(cmp, less, equal) & !unordered | if nan { unordered } else { 0 },
+        };
+    }
     if ty.is_float() {
         let value = |r: Reg, l: usize| match ty {
             Ty::F64 => f64::from_bits(w.lane(r, l)),
@@ -187,7 +203,11 @@ fn compare(w: &Warp, i: &Inst, ty: Ty, cmp: Cmp, nan: bool) -> u32 {
             masks.1 |= u32::from(a[l] == b[l]) << l;
         }
     }
-    let (less, equal) = masks;
+    ordered(cmp, masks.0, masks.1)
+}
+
+/// A comparison of numbers, from the lanes where the first is less and where both are equal.
+fn ordered(cmp: Cmp, less: u32, equal: u32) -> u32 {
     match cmp {
         Cmp::Eq => equal,
         Cmp::Ne => !equal,

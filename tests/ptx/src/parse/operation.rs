@@ -319,8 +319,8 @@ fn barrier(o: &Opcode<'_>, d: &mut Decoder<'_, '_, '_>) -> Result<Op, String> {
         d.src(0, 0, Width::W)?;
         return Ok(Op::WarpSync);
     }
-    if o.has("cluster") {
-        return Err("clusters are not supported".into());
+    if o.has("cluster") || o.has("arrive") {
+        return Err("clusters and barriers that threads pass without waiting are not supported".into());
     }
     let reduce = o.bar_reduce();
     let aligned = o.parts[0] == "bar" || o.has("aligned");
@@ -337,5 +337,5 @@ fn barrier(o: &Opcode<'_>, d: &mut Decoder<'_, '_, '_>) -> Result<Op, String> {
     if red == 1 {
         d.src(2, d.ops.len() - 1, Width::P)?;
     }
-    Ok(Op::Bar { arrive: o.has("arrive"), aligned, reduce })
+    Ok(Op::Bar { aligned, reduce })
 }
