@@ -6,6 +6,8 @@ use crate::report::{Hit, Kind};
 
 /// Readers of several warps.
 const MANY_WARPS: u16 = u16::MAX;
+/// Readers of the writer's own warp; in reports only.
+const SOME_LANES: u16 = u16::MAX - 1;
 
 /// A granule's history.
 #[derive(Debug, Clone, Copy, Default)]
@@ -126,7 +128,9 @@ impl Shared {
                 let cross = c.read_thread == MANY_WARPS || c.read_thread / 32 != who.thread / 32;
                 let lanes = c.read_sync == who.sync && (c.many_lanes || c.read_thread != who.thread);
                 if cross || lanes {
-                    return Err(race(who, "writes", c.read_thread, "read", address));
+                    let several = c.many_lanes && !cross;
+                    let other = if several { SOME_LANES } else { c.read_thread };
+                    return Err(race(who, "writes", other, "read", address));
                 }
             }
             (c.write_epoch, c.write_thread, c.write_sync, c.atomic) = (self.epoch, who.thread, who.sync, atomic);
@@ -183,7 +187,11 @@ impl Cell {
         other / 32 != who.thread / 32 || sync == who.sync
     }
 
+    #[inline]
     fn note_read(&mut self, epoch: u32, who: Who) {
+        if self.read_epoch == epoch && self.read_thread == who.thread && self.read_sync == who.sync {
+            return;
+        }
         if self.read_epoch != epoch {
             (self.read_thread, self.many_lanes) = (who.thread, false);
         } else if self.read_thread == MANY_WARPS {
@@ -200,8 +208,13 @@ impl Cell {
 }
 
 fn race(who: Who, does: &str, other: u16, did: &str, address: u64) -> Hit {
-    let them = if other == MANY_WARPS { "other threads".into() } else { format!("thread {other}") };
-    let missing = if other / 32 == who.thread / 32 { "__syncwarp" } else { "barrier" };
+    let them = match other {
+        MANY_WARPS => "other threads".into(),
+        SOME_LANES => "other lanes of its warp".into(),
+        _ => format!("thread {other}"),
+    };
+    let inside = other == SOME_LANES || other / 32 == who.thread / 32;
+    let missing = if inside { "__syncwarp" } else { "barrier" };
     let m =
         format!("shared race: thread {} {does} {address:#x}, which {them} {did} with no {missing} between", who.thread);
     Hit::new(Kind::SharedRace, m).at(address)

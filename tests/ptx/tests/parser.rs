@@ -36,3 +36,34 @@ fn texts_that_are_not_understood_name_line_and_instruction() {
         assert!(e.line > 5, "{e}");
     }
 }
+
+#[test]
+fn planishs_own_kernels_are_understood() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../kernels/ptx");
+    let Ok(entries) = std::fs::read_dir(&folder) else {
+        eprintln!("skipped: no {}", folder.display());
+        return;
+    };
+    for path in entries.map(|e| e.expect("an entry").path()).filter(|p| p.extension().is_some_and(|e| e == "ptx")) {
+        let text = std::fs::read_to_string(&path).expect("a file");
+        let module = planish_ptx::parse(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        assert!(!module.kernels.is_empty(), "{} has no kernels", path.display());
+    }
+}
+
+#[test]
+fn no_text_makes_the_parser_panic() {
+    let whole = include_str!("../kernels/search.ptx");
+    // Cut short, and with a byte changed: an error or a module, but never a panic.
+    for cut in (0..whole.len()).step_by(97) {
+        let _ = planish_ptx::parse(&whole[..cut]);
+    }
+    for (i, by) in (0..whole.len()).step_by(61).zip("{}[]();,:@%$<>=|-+.0x\"".chars().cycle()) {
+        let _ = planish_ptx::parse(&format!("{}{by}{}", &whole[..i], &whole[i + 1..]));
+    }
+    for text in
+        ["", ".version", ".version 8.1 .target sm_70 .visible .entry k(", ".version 8.1\n.shared .b8 a[99999999999];"]
+    {
+        assert!(planish_ptx::parse(text).is_err(), "{text}");
+    }
+}

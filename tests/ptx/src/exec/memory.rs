@@ -2,7 +2,7 @@
 
 use super::block::{Block, lanes};
 use super::int::{sign_extend, truncate};
-use super::warp::{Copy, Row64, Warp};
+use super::warp::{Copy, LANES, Row64, Warp};
 use crate::bytes;
 use crate::heap::Access;
 use crate::inst::{Inst, Reg};
@@ -94,14 +94,26 @@ impl Block<'_> {
         let (n, signed) = (i.ty.size(), i.ty.is_signed());
         let how = if i.mods.ordered { Access::Atomic } else { Access::Read };
         let addresses = Self::addresses(w, i.src[0], i.imm);
-        for l in self.order(mask) {
-            let a = addresses[l];
-            aligned(a, n * list.len(), "load").map_err(|h| h.lane(l))?;
-            for (k, &r) in list.iter().enumerate() {
-                let at = a.wrapping_add((k * n) as u64);
-                let v = self.load(w, l, i.space, at, n, how).map_err(|h| h.lane(l))?;
-                w.set_lane(r, l, if signed { sign_extend(v, n) as u64 } else { v });
+        for l in lanes(mask) {
+            aligned(addresses[l], n * list.len(), "load").map_err(|h| h.lane(l))?;
+        }
+        for (k, &r) in list.iter().enumerate() {
+            let mut row: Row64 = [0; LANES];
+            let offset = (k * n) as u64;
+            for l in self.order(mask) {
+                let at = addresses[l].wrapping_add(offset);
+                let v = match i.space {
+                    // The usual cases, without telling spaces apart again for each lane.
+                    Space::Shared => self.shared.load(at & !SHARED_WINDOW, n, Self::who(w, l)),
+                    Space::Global => self.heap.load(at, n, self.racer, how),
+                    space => self.load(w, l, space, at, n, how),
+                };
+                row[l] = v.map_err(|h| h.lane(l))?;
             }
+            if signed {
+                row = row.map(|v| sign_extend(v, n) as u64);
+            }
+            w.set64(r, mask, &row);
         }
         Ok(())
     }
