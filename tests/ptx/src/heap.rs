@@ -89,11 +89,6 @@ impl Heap {
         (self.capacity, self.capacity - self.used)
     }
 
-    /// How many allocations live.
-    pub fn live(&self) -> usize {
-        self.allocations.len()
-    }
-
     /// Allocates memory of which nothing is written.
     pub fn alloc(&mut self, size: u64) -> Result<u64, AllocError> {
         if size == 0 {

@@ -29,8 +29,6 @@ pub enum Kind {
     Trap,
     /// A launch that the device cannot do.
     Launch,
-    /// A launch of more shared memory or threads than there are.
-    Resources,
 }
 
 /// An error of a launch.

@@ -52,7 +52,6 @@ pub(crate) fn code_of(kind: planish_ptx::Kind) -> Code {
         Kind::OutOfBounds => ILLEGAL_ADDRESS,
         Kind::Misaligned => MISALIGNED_ADDRESS,
         Kind::Launch => INVALID_VALUE,
-        Kind::Resources => LAUNCH_OUT_OF_RESOURCES,
         Kind::Timeout | Kind::Deadlock => LAUNCH_TIMEOUT,
         Kind::Uninitialised
         | Kind::SharedRace

@@ -35,7 +35,6 @@ pub(crate) struct Driver {
     /// Pinned memory of the host.
     pub(crate) pinned: BTreeMap<usize, Box<[u64]>>,
     next: usize,
-    pub(crate) launches: u64,
 }
 
 /// The driver, locked. One launch runs at a time.
@@ -49,7 +48,6 @@ pub(crate) fn driver() -> MutexGuard<'static, Driver> {
             handles: BTreeMap::new(),
             pinned: BTreeMap::new(),
             next: 0x1000,
-            launches: 0,
         })
     });
     d.lock().unwrap_or_else(PoisonError::into_inner)
@@ -144,7 +142,6 @@ impl Driver {
         };
         let size = planish_ptx::Config { grid, block, dynamic_shared: dynamic };
         let start = std::time::Instant::now();
-        self.launches += 1;
         match launch(kernel, &mut self.heap, &module.variables, size, params, &options) {
             Ok(stats) => {
                 if config::verbose() {
