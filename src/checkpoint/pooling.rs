@@ -95,8 +95,7 @@ impl Pooling {
                 let count = rows.len().max(1) as f64;
                 let mut sum = vec![0.0; width];
                 rows.for_each(|row| sum.iter_mut().zip(row).for_each(|(sum, x)| *sum += f64::from(*x)));
-                sum.iter_mut().for_each(|sum| *sum /= count);
-                sum
+                sum.into_iter().map(|sum| sum / count).collect()
             }
         }
     }

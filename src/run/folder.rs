@@ -174,7 +174,8 @@ fn left_over(folder: &Path) -> std::io::Result<Option<Vec<PathBuf>>> {
                 .iter()
                 .all(|file| file.file_name() == "config.json" && file.file_type().is_ok_and(|kind| kind.is_file()))
         };
-        if !kind.is_file() && !(kind.is_dir() && is_module(&list(&entry.path())?)) {
+        let ours = kind.is_file() || (kind.is_dir() && is_module(&list(&entry.path())?));
+        if !ours {
             return Ok(None);
         }
         left.push(entry.path());

@@ -193,10 +193,8 @@ pub(super) fn vectors(
         let mut vector = |run: &Run<'_>| {
             run.named(run.executor.hidden(sequence * tokens..(sequence + 1) * tokens, &mut states))?;
             let vector = pooling.vector(&states, width);
-            match vector.iter().all(|x| x.is_finite()) {
-                true => Ok(vector),
-                false => Err(Error::NotFiniteVector { which: run.which, sequence }),
-            }
+            let finite = vector.iter().all(|x| x.is_finite());
+            if finite { Ok(vector) } else { Err(Error::NotFiniteVector { which: run.which, sequence }) }
         };
         cosines.push(cosine(&vector(&reference)?, &vector(&candidate)?));
     }

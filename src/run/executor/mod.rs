@@ -331,12 +331,12 @@ fn check(op: &Op, ids: &[u32], tokens: usize) -> Result<()> {
                 None => Ok(()),
             }
         }
-        Op::Embed { by: Index::First, .. } => Ok(()),
         Op::Embed { table, by: Index::Position } => match table.shape.first() {
             Some(&rows) if tokens <= rows => Ok(()),
             rows => Err(Error::Positions { tokens, rows: rows.copied().unwrap_or(0) }),
         },
-        Op::Carried(_)
+        Op::Embed { by: Index::First, .. }
+        | Op::Carried(_)
         | Op::Linear { .. }
         | Op::Heads { .. }
         | Op::Norm { .. }
