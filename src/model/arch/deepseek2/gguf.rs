@@ -54,17 +54,13 @@ pub(in crate::model::arch) fn keys(c: &Config, keys: &mut Keys) {
     keys.set("expert_feed_forward_length", experts.ffn as u32);
     keys.set("expert_shared_count", (experts.shared.unwrap_or(0) / experts.ffn.max(1)) as u32);
     let Routing { scoring, groups, top_groups, normalise, scale, .. } = experts.routing;
-    if groups > 1 || scoring == Scoring::Sigmoid {
-        keys.set("expert_group_count", groups as u32);
-        keys.set("expert_group_used_count", top_groups as u32);
-    }
+    keys.set("expert_group_count", groups as u32);
+    keys.set("expert_group_used_count", top_groups as u32);
     keys.set("expert_weights_scale", scale);
     if normalise {
         keys.set("expert_weights_norm", true);
     }
-    if scoring == Scoring::Sigmoid {
-        keys.set("expert_gating_func", 2u32);
-    }
+    keys.set("expert_gating_func", if scoring == Scoring::Sigmoid { 2u32 } else { 1 });
 }
 
 pub(in crate::model::arch) fn config(header: &mut Header) -> Result<(), HeaderError> {
