@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::exit::UsageError;
 use super::inspect_imatrix;
-use super::options::Source;
+use super::options::Adapters;
 use super::show::{self, Out};
 
 /// Show what a checkpoint or GGUF is: architecture, tensors, types, tokenizer, chat template; or what an importance matrix
@@ -18,8 +18,11 @@ use super::show::{self, Out};
 #[derive(clap::Args)]
 #[allow(clippy::struct_excessive_bools, reason = "flags")]
 pub(crate) struct Args {
+    /// A checkpoint folder, a GGUF (any part of a split one), or `owner/name` in the local Hugging Face cache; or an
+    /// importance matrix.
+    model: Option<PathBuf>,
     #[command(flatten)]
-    source: Option<Source>,
+    adapters: Adapters,
     /// Show which architectures are known, and what GGUF calls each.
     #[arg(long, exclusive = true)]
     architectures: bool,
@@ -41,17 +44,17 @@ pub(crate) fn run(args: &Args, out: &Out) -> anyhow::Result<()> {
     if args.architectures {
         return architectures(out);
     }
-    let Some(source) = &args.source else {
+    let Some(model) = &args.model else {
         return Err(UsageError("name a model, or ask for --architectures".to_owned()).into());
     };
-    if let Some(imatrix) = inspect_imatrix::open(&source.model)? {
-        return inspect_imatrix::run(&source.model, &imatrix, args.html.as_deref(), out);
+    if let Some(imatrix) = inspect_imatrix::open(model)? {
+        return inspect_imatrix::run(model, &imatrix, args.html.as_deref(), out);
     }
     if args.html.is_some() {
         return Err(UsageError("--html shows importance matrices, and this is none".to_owned()).into());
     }
-    let (mut checkpoint, unread) = Checkpoint::open_as_stored(&source.model)?;
-    source.adapters.merge(&mut checkpoint)?;
+    let (mut checkpoint, unread) = Checkpoint::open_as_stored(model)?;
+    args.adapters.merge(&mut checkpoint)?;
     if let Some(error) = unread {
         out.warning(&error.to_string());
     }
