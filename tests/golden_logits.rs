@@ -60,7 +60,7 @@ fn outputs(model: &Model, source: &Tensors, ids: &[u32], tokens: usize, tile: us
     for first in (0..head.vocab()).step_by(tile) {
         let width = tile.min(head.vocab() - first);
         let weights = head.tile(first..first + width, None).expect("a tile");
-        head.logits(&weights, 0..ids.len(), &mut logits);
+        head.logits(&weights, 0..ids.len(), &mut logits).expect("logits");
         for (out, logits) in out.chunks_exact_mut(head.vocab()).zip(logits.chunks_exact(width)) {
             out[first..first + width].copy_from_slice(logits);
         }

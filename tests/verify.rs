@@ -114,7 +114,7 @@ fn scores_are_those_of_whole_logits() {
         while executor.step().expect("a step").is_some() {}
         let head = executor.head(&rows).expect("a head").expect("a causal model");
         let (tile, mut logits) = (head.tile(0..head.vocab(), None).expect("all of it"), vec![]);
-        head.logits(&tile, 0..rows.len(), &mut logits);
+        head.logits(&tile, 0..rows.len(), &mut logits).expect("logits");
         let log_softmax = |row: &[f32]| {
             let total = row.iter().map(|&x| f64::from(x).exp()).sum::<f64>().ln();
             row.iter().map(|&x| f64::from(x) - total).collect()

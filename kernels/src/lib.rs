@@ -5,6 +5,9 @@
 
 pub mod block;
 pub mod cpu;
+#[cfg(feature = "cuda")]
+pub mod cuda;
+pub mod device;
 mod finite;
 pub mod fp8;
 pub mod group;

@@ -10,10 +10,11 @@ use planish::checkpoint::Checkpoint;
 use planish::imatrix::{self, Imatrix, Summary};
 use planish::model::{Op, Role};
 use planish::run::executor::Settings;
-use planish::run::{self, Calibration, Chunks, PeakAnon, Subject};
+use planish::run::{self, Calibration, Chunks, PeakAnon, Place, Subject};
 use planish::text::Encoder;
 use serde_json::json;
 
+use super::device;
 use super::exit::UsageError;
 use super::options::{Adapters, parse_size};
 use super::progress;
@@ -118,7 +119,7 @@ pub(crate) fn run(args: &Args, out: &Out) -> anyhow::Result<()> {
         (None, false) => return Err(UsageError("--text needs a model to run".to_owned()).into()),
         (Some(model), false) => {
             let keep = args.save_every.map(|every| (every as usize, journal(&args.output)));
-            Some(run_on(&args.adapters.open(model)?, &args.text, &args.cutting, args.threads, keep)?)
+            Some(run_on(&args.adapters.open(model)?, &args.text, &args.cutting, args.threads, keep, device::place()?)?)
         }
     };
     let mut imatrix = Imatrix::default();
@@ -150,6 +151,7 @@ pub(crate) fn run_on(
     cutting: &Cutting,
     asked: Option<u16>,
     keep: Option<(usize, PathBuf)>,
+    place: Place,
 ) -> anyhow::Result<Made> {
     let (start, peak) = (Instant::now(), PeakAnon::start());
     let subject = Subject::of(checkpoint)?;
@@ -159,7 +161,7 @@ pub(crate) fn run_on(
         source: &checkpoint.source,
         ids: &ids,
         tokens,
-        settings: Settings { memory: cutting.memory(), ..Settings::default() },
+        settings: Settings { memory: cutting.memory(), place, ..Settings::default() },
         head: cutting.process_output,
         every_expert: cutting.every_expert,
     };

@@ -69,6 +69,7 @@ fn classify(error: &anyhow::Error) -> (Status, Option<String>) {
             .or_else(|| cause.downcast_ref::<imatrix::Error>().map(|e| (e.kind(), e.hint())))
             .or_else(|| cause.downcast_ref::<run::CalibrateError>().map(|e| (e.kind(), e.hint())))
             .or_else(|| cause.downcast_ref::<run::executor::Error>().map(|e| (e.kind(), e.hint())))
+            .or_else(|| cause.downcast_ref::<planish_kernels::device::Error>().map(|e| (Kind::Unsupported, e.hint())))
             .or_else(|| cause.downcast_ref::<checkpoint::Error>().map(|e| (e.kind(), e.hint())))
             .or_else(|| cause.downcast_ref::<plan::RecipeError>().map(|_| (Kind::Bad, None)))
             .or_else(|| cause.downcast_ref::<planish_formats::Error>().map(|e| (e.kind(), e.hint())));

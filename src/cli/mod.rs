@@ -2,6 +2,7 @@
 
 mod calibrate;
 mod convert;
+mod device;
 mod exit;
 mod extras;
 mod inspect;
@@ -33,6 +34,10 @@ pub(crate) struct Cli {
     /// Print one JSON object on standard output instead of text.
     #[arg(long, global = true)]
     json: bool,
+    /// Where models are run: cpu, cuda:N (an NVIDIA GPU, or an error), or auto (a GPU if one can be used). Only the
+    /// processor promises the same bits on every machine.
+    #[arg(long, global = true, value_name = "DEVICE", default_value = "cpu", value_parser = device::parse)]
+    device: device::Asked,
     #[command(subcommand)]
     command: Command,
 }
@@ -45,6 +50,7 @@ enum Command {
     Calibrate(calibrate::Args),
     Convert(convert::Args),
     Verify(verify::Args),
+    Devices(device::Args),
     Completions(extras::Completions),
     Man(extras::Man),
 }
@@ -53,6 +59,7 @@ enum Command {
 pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse();
     let out = show::Out::new(cli.json);
+    device::ask(cli.device, &out);
     let done = exit::refuse_bad_isa().and_then(|()| {
         match cli.command {
             Command::Inspect(args) => inspect::run(&args, &out),
@@ -61,11 +68,13 @@ pub(crate) fn main() -> ExitCode {
             Command::Calibrate(args) => calibrate::run(&args, &out),
             Command::Convert(args) => return convert::run(&args, &out),
             Command::Verify(args) => return verify::run(&args, &out),
+            Command::Devices(args) => device::run(&args, &out),
             Command::Completions(args) => extras::completions(&args),
             Command::Man(args) => extras::man(&args),
         }
         .map(|()| Status::Done)
     });
+    device::tell(&out);
     match done {
         Ok(status) => status.into(),
         Err(error) => exit::report(&error, &out),

@@ -13,6 +13,7 @@ use planish::verify::report::Verdict;
 use planish::{modelfile, run};
 use planish_formats::{Storage, gguf};
 
+use super::device;
 use super::exit::{Status, UsageError};
 use super::options::{Groups, Source, Types, Weighing, parse_size, recipe};
 use super::rounding::{self, Asked};
@@ -62,7 +63,8 @@ impl Args {
         let Calibration { texts, .. } = &self.calibration;
         let cutting = self.calibration.cutting();
         let (original, precision) = (self.rounding.from_original, self.scoring.precision.into());
-        rounding::Job::new(asked, checkpoint, texts, &cutting, keeping, original, precision).map(Some)
+        let place = device::place()?;
+        rounding::Job::new(asked, checkpoint, texts, &cutting, keeping, original, precision, place).map(Some)
     }
 }
 
@@ -86,7 +88,7 @@ pub(super) struct Calibration {
 impl Calibration {
     /// Runs the model of `checkpoint` over the texts.
     fn run(&self, checkpoint: &Checkpoint, asked: Option<u16>) -> anyhow::Result<Imatrix> {
-        Ok(calibrate::run_on(checkpoint, &self.texts, &self.cutting(), asked, None)?.imatrix)
+        Ok(calibrate::run_on(checkpoint, &self.texts, &self.cutting(), asked, None, device::place()?)?.imatrix)
     }
 
     fn cutting(&self) -> calibrate::Cutting {

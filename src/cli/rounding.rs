@@ -7,7 +7,7 @@ use anyhow::Context;
 use planish::checkpoint::Checkpoint;
 use planish::method::{METHODS, Method};
 use planish::run::executor::Settings;
-use planish::run::{self, Destination, Fingerprint, Journal, Layerwise, Log, Subject};
+use planish::run::{self, Destination, Fingerprint, Journal, Layerwise, Log, Place, Subject};
 use planish::verify::report::{RoundedScale, RoundedTensor, Rounding};
 use planish_kernels::cpu::Precision;
 
@@ -80,6 +80,7 @@ pub(crate) struct Job {
 
 impl Job {
     /// Reads and cuts the texts.
+    #[allow(clippy::too_many_arguments)]
     pub(crate) fn new(
         asked: Asked,
         checkpoint: &Checkpoint,
@@ -88,10 +89,12 @@ impl Job {
         keeping: Keeping,
         from_original: bool,
         precision: Precision,
+        place: Place,
     ) -> anyhow::Result<Job> {
         let subject = Subject::of(checkpoint)?;
         let ids = calibrate::cut(checkpoint, texts, cutting)?;
-        let settings = Settings { memory: cutting.memory(), precision, attention: precision, ..Settings::default() };
+        let memory = cutting.memory();
+        let settings = Settings { memory, precision, attention: precision, place, ..Settings::default() };
         Ok(Job { asked, subject, ids, settings, keeping, from_original })
     }
 

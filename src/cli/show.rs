@@ -44,6 +44,11 @@ impl Out {
         }
     }
 
+    /// Something to know, on standard error.
+    pub(crate) fn note(&self, text: &str) {
+        self.remark("note", "36", text);
+    }
+
     fn remark(&self, label: &str, color: &str, text: &str) {
         let mut stderr = std::io::stderr().lock();
         // Nobody is left to be told that remarks cannot be written.

@@ -15,6 +15,7 @@ use planish::verify::baseline::{self, Allowance};
 use planish::verify::report::{Check, Report, Status as CheckStatus, Verdict};
 use planish::verify::{Condition, Cut, Event, Op, Options, Policy, Text, judge, verify};
 
+use super::device;
 use super::exit::Status;
 use super::options::{Adapters, AskedPrecision, parse_bytes};
 use super::reports::Reports;
@@ -157,7 +158,7 @@ fn parse_cosine(text: &str) -> Result<f64, String> {
 }
 
 impl Scoring {
-    fn options(&self) -> Options {
+    fn options(&self) -> anyhow::Result<Options> {
         let context = self.ctx;
         let cut = match (self.stride, self.full) {
             (Some(stride), _) => Cut::Stride { context, stride },
@@ -169,9 +170,15 @@ impl Scoring {
             AskedActivations::Q8 => Activations::Q8,
         };
         let memory = usize::try_from(self.memory).unwrap_or(usize::MAX);
-        let settings = Settings { precision: self.precision.into(), activations, memory, ..Settings::default() };
+        let settings = Settings {
+            precision: self.precision.into(),
+            activations,
+            memory,
+            place: device::place()?,
+            ..Settings::default()
+        };
         let limit = self.chunks.unwrap_or(usize::MAX);
-        Options { cut, limit, batch: self.batch, settings, worst: self.worst }
+        Ok(Options { cut, limit, batch: self.batch, settings, worst: self.worst })
     }
 }
 
@@ -189,7 +196,7 @@ impl Job {
     pub(crate) fn new(text: &[PathBuf], scoring: &Scoring, gates: &Gates, threads: usize) -> anyhow::Result<Job> {
         let texts = text.iter().map(|path| Text::read(path)).collect::<Result<Vec<_>, _>>()?;
         let (policy, earlier) = gates.read()?;
-        Ok(Job { texts, options: scoring.options(), policy, earlier, threads })
+        Ok(Job { texts, options: scoring.options()?, policy, earlier, threads })
     }
 
     /// Compares the two, tells how it goes, and judges.

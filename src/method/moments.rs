@@ -2,6 +2,7 @@
 
 use planish_kernels::Isa;
 use planish_kernels::cpu::{self, Precision};
+use planish_kernels::device::{self, Device};
 
 /// `H = sum over tokens of x^T x`, `[in, in]`, and how many tokens.
 #[derive(Clone, Debug)]
@@ -23,6 +24,15 @@ impl Moments {
         let tokens = x.len() / self.width.max(1);
         cpu::gram(isa, x, tokens, self.width, &mut self.sums, precision);
         self.tokens += tokens;
+    }
+
+    /// [`Moments::add`] on a device, in f32.
+    pub fn add_on<D: Device>(&mut self, device: &D, x: &[f32]) -> device::Result<()> {
+        let mut sums = device.upload(&self.sums)?;
+        device.gram(&device.upload(x)?, self.width, &mut sums)?;
+        device.download(&sums, &mut self.sums)?;
+        self.tokens += x.len() / self.width.max(1);
+        Ok(())
     }
 
     /// What was seen is all: fills the half above the diagonal.

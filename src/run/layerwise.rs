@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use planish_kernels::block::Codec;
 
 use super::executor::{self, Error, Executor, ExpertRows, Result, Settings, Stages, Tap};
-use super::{Fingerprint, Journal};
+use super::{Fingerprint, Journal, Place};
 use crate::dialect::Tensors;
 use crate::method::{self, Account, Channels, Method, Moments, Nearest, Reader, Task};
 use crate::model::{self, Layer, Model, Param, Value};
@@ -129,7 +129,13 @@ impl Layerwise<'_> {
         let (scaled, original) =
             (if self.rescale { "awq+" } else { "" }, if self.from_original { " from original" } else { "" });
         let precision = self.settings.computed_in().name();
-        let method = format!("{scaled}{}{original} in {precision}", self.method.name());
+        // A GPU's sums run in another order.
+        let place = match self.settings.place {
+            Place::Cpu => String::new(),
+            #[cfg(feature = "cuda")]
+            Place::Cuda(_) => format!(" on {}", self.settings.place.name()),
+        };
+        let method = format!("{scaled}{}{original} in {precision}{place}", self.method.name());
         Fingerprint::new(self.source, self.ids, self.tokens, &types, method)
     }
 
@@ -204,7 +210,7 @@ impl Tap for Absorbed<'_> {
             self.moments.insert(value, Moments::new(width));
         }
         if let Some(moments) = self.moments.get_mut(&value) {
-            moments.add(self.settings.isa, x, self.settings.precision);
+            add(moments, &self.settings, x)?;
         }
         Ok(())
     }
@@ -342,6 +348,16 @@ impl<'a> Worker<'a> {
     }
 }
 
+/// Adds what flows through a value, where the program runs.
+fn add(moments: &mut Moments, settings: &Settings, x: &[f32]) -> Result<()> {
+    match settings.place {
+        Place::Cpu => moments.add(settings.isa, x, settings.precision),
+        #[cfg(feature = "cuda")]
+        Place::Cuda(cuda) => moments.add_on(cuda, x)?,
+    }
+    Ok(())
+}
+
 /// The largest magnitude of all weights.
 fn largest(weights: &[Vec<f32>]) -> f32 {
     weights.iter().flatten().fold(0.0, |largest, w| w.abs().max(largest))
@@ -354,9 +370,7 @@ impl Stages for Worker<'_> {
         let Some((_, weight)) = width else { return Ok(()) };
         let moments =
             self.moments.entry(value).or_insert_with(|| Moments::new(weight.shape.last().copied().unwrap_or(1)));
-        let Settings { isa, precision, .. } = self.job.settings;
-        moments.add(isa, x, precision);
-        Ok(())
+        add(moments, &self.job.settings, x)
     }
 
     fn decide(&mut self, layer: &Layer, value: Value) -> Result<BTreeMap<String, Vec<f32>>> {

@@ -11,7 +11,7 @@ use planish_kernels::cpu::sum_squares;
 
 use super::executor::{Error, ExpertRows, Result, Tap};
 use crate::imatrix::{EXACT_BITS, Entry};
-use crate::model::{Layer, Op, Role, Value};
+use crate::model::{Layer, Op, Param, Role, Value};
 
 /// Sums of squares of everything that linear layers read.
 pub struct Squares {
@@ -67,12 +67,25 @@ impl Squares {
     }
 }
 
-impl Tap for Squares {
-    fn value(&mut self, layer: &Layer, value: Value, x: &[f32]) -> Result<()> {
+impl Sums {
+    /// Adds the sums of a sequence of so many tokens. `first` is a weight that reads the value, for the message.
+    fn add(&mut self, first: &Param, sums: &[f64], tokens: usize) -> Result<()> {
+        for (channel, (exact, &sum)) in self.exact.iter_mut().zip(sums).enumerate() {
+            let added = multiple(sum).and_then(|sum| exact.checked_add(sum));
+            *exact = added.ok_or_else(|| Error::Activation { tensor: first.name.clone(), channel })?;
+        }
+        self.counts[0] += tokens as u64;
+        Ok(())
+    }
+}
+
+impl Squares {
+    /// The sums of a value, and the first weight that reads it; `None` where nobody wants them.
+    fn sums<'l>(&mut self, layer: &'l Layer, value: Value) -> Option<(&'l Param, &mut Sums)> {
         // A tied head multiplies by the embedding, which llama-imatrix leaves out.
         let reads = layer.ops.iter().filter(|op| !op.apart()).filter_map(Op::reads);
         let mut readers = reads.filter(|(v, w)| *v == value && w.role != Role::TokenEmbd).map(|(_, w)| w);
-        let Some(first) = readers.next() else { return Ok(()) };
+        let first = readers.next()?;
         let width = first.shape.last().copied().unwrap_or(1);
         let sums = self.values.entry((layer.name.clone(), value)).or_insert_with(|| Sums {
             weights: std::iter::once(first).chain(readers).map(|w| w.name.clone()).collect(),
@@ -80,17 +93,32 @@ impl Tap for Squares {
             counts: vec![0],
             routed: vec![0],
         });
+        Some((first, sums))
+    }
+}
+
+impl Tap for Squares {
+    fn value(&mut self, layer: &Layer, value: Value, x: &[f32]) -> Result<()> {
+        let (isa, tokens) = (self.isa, self.tokens);
+        let Some((first, sums)) = self.sums(layer, value) else { return Ok(()) };
+        let width = sums.exact.len();
         let mut sequence_sums = vec![0.0; width];
-        for sequence in x.chunks(self.tokens * width) {
+        for sequence in x.chunks(tokens * width) {
             sequence_sums.fill(0.0);
-            sum_squares(self.isa, sequence, width, &mut sequence_sums);
-            for (channel, (exact, &sum)) in sums.exact.iter_mut().zip(&sequence_sums).enumerate() {
-                let added = multiple(sum).and_then(|sum| exact.checked_add(sum));
-                *exact = added.ok_or_else(|| Error::Activation { tensor: first.name.clone(), channel })?;
-            }
-            sums.counts[0] += (sequence.len() / width) as u64;
+            sum_squares(isa, sequence, width, &mut sequence_sums);
+            sums.add(first, &sequence_sums, sequence.len() / width)?;
         }
         Ok(())
+    }
+
+    fn wants_squares(&self) -> bool {
+        true
+    }
+
+    fn squares(&mut self, layer: &Layer, value: Value, sequence_sums: &[f64], tokens: usize) -> Result<()> {
+        let Some((first, sums)) = self.sums(layer, value) else { return Ok(()) };
+        let width = sums.exact.len();
+        sequence_sums.chunks_exact(width.max(1)).try_for_each(|sequence| sums.add(first, sequence, tokens))
     }
 
     fn expert(&mut self, layer: &Layer, value: Value, rows: &ExpertRows<'_>) -> Result<()> {

@@ -321,8 +321,8 @@ fn reduce(
         let b_tile = candidate.named(b.tile(tokens.clone(), b_spare.take()))?;
         for (block, drifts) in drifts.chunks_mut(ROWS).enumerate() {
             let rows = block * ROWS..block * ROWS + drifts.len();
-            a.logits(&a_tile, rows.clone(), &mut a_logits);
-            b.logits(&b_tile, rows.clone(), &mut b_logits);
+            reference.named(a.logits(&a_tile, rows.clone(), &mut a_logits))?;
+            candidate.named(b.logits(&b_tile, rows.clone(), &mut b_logits))?;
             let logits = a_logits.par_chunks(tokens.len()).zip(b_logits.par_chunks(tokens.len()));
             drifts.par_iter_mut().zip(logits).zip(&sequences.scored[rows]).for_each(|((drift, (a, b)), scored)| {
                 drift.push(isa, first, a, b, scored.1);

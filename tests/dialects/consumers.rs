@@ -33,7 +33,7 @@ fn logits(folder: &Path) -> (usize, Vec<f32>) {
     let rows: Vec<usize> = (0..TOKENS).collect();
     let head = executor.head(&rows).expect("a head").expect("a causal model");
     let (tile, mut logits) = (head.tile(0..head.vocab(), None).expect("all of it"), vec![]);
-    head.logits(&tile, 0..TOKENS, &mut logits);
+    head.logits(&tile, 0..TOKENS, &mut logits).expect("logits");
     (head.vocab(), logits)
 }
 

@@ -87,7 +87,7 @@ fn run(path: &Path, ids: &[i32]) -> Vec<f32> {
     };
     let tile = head.tile(0..head.vocab(), None).expect("the whole vocabulary");
     let mut logits = vec![];
-    head.logits(&tile, 0..ids.len(), &mut logits);
+    head.logits(&tile, 0..ids.len(), &mut logits).expect("logits");
     logits
 }
 

@@ -43,6 +43,11 @@ impl Turns {
         Turns { half, cos, sin }
     }
 
+    /// Cosines and sines `[positions, half]`, and `half`: how many of each a position has.
+    pub fn tables(&self) -> (&[f32], &[f32], usize) {
+        (&self.cos, &self.sin, self.half)
+    }
+
     /// How many positions the tables hold.
     pub fn positions(&self) -> usize {
         self.cos.len().checked_div(self.half).unwrap_or(0)

@@ -15,6 +15,9 @@ pub enum Error {
     /// A matrix could not be rounded.
     #[error(transparent)]
     Method(#[from] crate::method::Error),
+    /// The device that it runs on.
+    #[error(transparent)]
+    Device(#[from] planish_kernels::device::Error),
     /// The hidden states' temporary file.
     #[error("the temporary file of hidden states")]
     Spill(#[source] std::io::Error),
@@ -102,6 +105,7 @@ impl Error {
         match self {
             Error::Weight(error) => error.kind(),
             Error::Method(error) => error.kind(),
+            Error::Device(_) => Kind::Unsupported,
             Error::Spill(_) => Kind::Io,
             Error::Activation { .. }
             | Error::Token { .. }
@@ -119,6 +123,7 @@ impl Error {
         match self {
             Error::Weight(error) => error.hint(),
             Error::Method(error) => error.hint(),
+            Error::Device(error) => error.hint(),
             Error::Spill(_) => {
                 Some("give `TMPDIR` a folder with room, or keep more in memory with `--memory`".to_owned())
             }

@@ -19,7 +19,7 @@ pub(super) fn routing<'a>(how: &Routing, bias: Option<&'a [f32]>) -> cpu::Routin
 }
 
 /// The slots of each expert, in the order of the tokens: token times `top` plus the place among its experts.
-fn slots(route: &[f32], top: usize, experts: usize) -> Vec<Vec<usize>> {
+pub(super) fn slots(route: &[f32], top: usize, experts: usize) -> Vec<Vec<usize>> {
     let mut slots = vec![vec![]; experts];
     for (row, route) in route.chunks_exact(2 * top).enumerate() {
         for (j, expert) in route[..top].iter().enumerate() {

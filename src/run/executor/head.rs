@@ -9,6 +9,8 @@ use super::{Result, Settings};
 use crate::dialect::Tensors;
 use crate::model::Param;
 use crate::run::Weight;
+#[cfg(feature = "cuda")]
+use {crate::run::Place, planish_kernels::device::Device};
 
 /// What the head multiplies, and the states it reads, ready for any tile of the vocabulary.
 pub struct Head<'a> {
@@ -26,6 +28,9 @@ pub struct Tile<'a> {
     tokens: Range<usize>,
     borrowed: Option<&'a [u8]>,
     decoded: Vec<f32>,
+    /// The weights where the program runs, if that is not the processor.
+    #[cfg(feature = "cuda")]
+    placed: Option<planish_kernels::cuda::Matrix>,
 }
 
 impl<'a> Head<'a> {
@@ -59,11 +64,22 @@ impl<'a> Head<'a> {
             decoded.resize(tokens.len() * self.weight.cols, 0.0);
             read(self.settings.isa, &self.weight, &self.name, tokens.start, &mut decoded)?;
         }
-        Ok(Tile { tokens, borrowed, decoded })
+        #[cfg(feature = "cuda")]
+        let placed = match self.settings.place {
+            Place::Cpu => None,
+            Place::Cuda(cuda) => Some(cuda.matrix(borrowed.map_or(cpu::Weight::F32(&decoded), cpu::Weight::Bf16))?),
+        };
+        Ok(Tile {
+            tokens,
+            borrowed,
+            decoded,
+            #[cfg(feature = "cuda")]
+            placed,
+        })
     }
 
     /// The logits of a tile's tokens for these rows, `[rows, tile]`.
-    pub fn logits(&self, tile: &Tile<'_>, rows: Range<usize>, out: &mut Vec<f32>) {
+    pub fn logits(&self, tile: &Tile<'_>, rows: Range<usize>, out: &mut Vec<f32>) -> Result<()> {
         let (k, n) = (self.weight.cols, tile.tokens.len());
         let weight = match tile.borrowed {
             Some(bytes) => cpu::Weight::Bf16(bytes),
@@ -72,6 +88,15 @@ impl<'a> Head<'a> {
         out.resize(rows.len() * n, 0.0);
         let x = &self.x[rows.start * k..rows.end * k];
         let bias = self.bias.as_ref().map(|bias| &bias[tile.tokens.clone()]);
+        #[cfg(feature = "cuda")]
+        if let (Place::Cuda(cuda), Some(weight)) = (self.settings.place, &tile.placed) {
+            let bias = bias.map(|bias| cuda.upload(bias)).transpose()?;
+            let mut logits = cuda.matmul(&cuda.upload(x)?, rows.len(), k, weight, 0..n, bias.as_ref())?;
+            if let Some(cap) = self.cap {
+                cuda.softcap(&mut logits, cap)?;
+            }
+            return Ok(cuda.download(&logits, out)?);
+        }
         // Errors of logits are not averaged by anything after them: here the faster precision would cost the most.
         let precision = match self.settings.precision {
             Precision::Bf16 => Precision::Bf16Split,
@@ -81,5 +106,6 @@ impl<'a> Head<'a> {
         if let Some(cap) = self.cap {
             cpu::softcap(self.settings.isa, out, cap);
         }
+        Ok(())
     }
 }

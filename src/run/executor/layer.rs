@@ -97,7 +97,7 @@ pub(super) fn hidden_result(layer: &Layer) -> Option<Value> {
 }
 
 /// For each value the last op that reads it; never, for those to keep.
-fn last_uses(ops: &[Op], keep: &[Value]) -> Vec<usize> {
+pub(super) fn last_uses(ops: &[Op], keep: &[Value]) -> Vec<usize> {
     let mut last: Vec<usize> = (0..ops.len()).collect();
     for (at, op) in ops.iter().enumerate() {
         for input in op.inputs() {
@@ -118,6 +118,25 @@ pub(super) struct Values<'a> {
     last: Vec<usize>,
     hidden: Vec<f32>,
     pub(super) buffers: &'a mut Buffers,
+}
+
+#[cfg(feature = "cuda")]
+impl<'a> Values<'a> {
+    /// For one of `ops` ops. Nothing is changed in place, and all that `made` has stays there.
+    pub(super) fn of(
+        made: Vec<Option<Vec<f32>>>,
+        ops: usize,
+        hidden: Vec<f32>,
+        buffers: &'a mut Buffers,
+    ) -> Values<'a> {
+        Values { made, last: vec![usize::MAX; ops], hidden, buffers }
+    }
+
+    /// Gives everything back.
+    pub(super) fn give_back(self) {
+        let Values { made, hidden, buffers, .. } = self;
+        made.into_iter().flatten().chain([hidden]).for_each(|buffer| buffers.give(buffer));
+    }
 }
 
 impl Values<'_> {
@@ -282,15 +301,7 @@ pub(super) fn step(
         }
         (Op::Act(kind, x), _) => {
             let mut out = values.own(*x, at);
-            let kind = match kind {
-                Activation::Silu => cpu::Activation::Silu,
-                Activation::Gelu => cpu::Activation::Gelu,
-                Activation::GeluTanh => cpu::Activation::GeluTanh,
-                Activation::GeluQuick => cpu::Activation::GeluQuick,
-                Activation::Relu => cpu::Activation::Relu,
-                Activation::Sigmoid => cpu::Activation::Sigmoid,
-            };
-            cpu::activate(isa, kind, &mut out);
+            cpu::activate(isa, activation(*kind), &mut out);
             out
         }
         (Op::Affine { x, scale, shift }, _) => {
@@ -345,6 +356,18 @@ pub(super) fn step(
             unreachable!("weights are loaded by the same ops in the same order")
         }
     })
+}
+
+/// The kernel's word for a non-linearity.
+pub(super) fn activation(kind: Activation) -> cpu::Activation {
+    match kind {
+        Activation::Silu => cpu::Activation::Silu,
+        Activation::Gelu => cpu::Activation::Gelu,
+        Activation::GeluTanh => cpu::Activation::GeluTanh,
+        Activation::GeluQuick => cpu::Activation::GeluQuick,
+        Activation::Relu => cpu::Activation::Relu,
+        Activation::Sigmoid => cpu::Activation::Sigmoid,
+    }
 }
 
 /// The pieces of `a` and `b` in turn.

@@ -12,6 +12,9 @@ mod experts;
 mod head;
 mod heads;
 mod layer;
+#[cfg(feature = "cuda")]
+mod on_device;
+mod ready;
 mod seen;
 mod staged;
 mod weights;
@@ -29,10 +32,12 @@ use std::sync::Arc;
 use planish_kernels::Isa;
 use planish_kernels::cpu::{Precision, Turns};
 
+use super::Place;
 use crate::dialect::Tensors;
 use crate::model::{Carry, Frequencies, Index, Layer, Logits, Model, Objective, Op, Value, widths};
 use buffers::Buffers;
 use layer::Group;
+use ready::Ready;
 use weights::Loaded;
 
 /// Rows that run through a layer at once: enough to pay for packing the weights.
@@ -54,6 +59,8 @@ pub struct Settings {
     pub activations: Activations,
     /// Bytes of hidden states to keep in memory; more go to a temporary file.
     pub memory: usize,
+    /// Where ops run.
+    pub place: Place,
 }
 
 impl Default for Settings {
@@ -65,6 +72,7 @@ impl Default for Settings {
             attention: precision,
             activations: Activations::Exact,
             memory: 1 << 30,
+            place: Place::Cpu,
         }
     }
 }
@@ -88,6 +96,18 @@ pub trait Tap {
     /// tokens themselves go their way as always.
     fn every_expert(&self) -> bool {
         false
+    }
+
+    /// Whether [`Tap::squares`] does in the place of [`Tap::value`].
+    fn wants_squares(&self) -> bool {
+        false
+    }
+
+    /// The sum of squares of each channel of `value` in each of some whole sequences, `[sequences, width]`, which have
+    /// `tokens` tokens each. Sequences come in order.
+    fn squares(&mut self, layer: &Layer, value: Value, sums: &[f64], tokens: usize) -> Result<()> {
+        let _ = (layer, value, sums, tokens);
+        Ok(())
     }
 }
 
@@ -195,7 +215,8 @@ impl<'a> Executor<'a> {
             return Ok(None);
         }
         let layer = self.layers[self.next];
-        let weights = Loaded::layer(self.settings.isa, self.source, &layer.ops)?;
+        let weights =
+            Ready::new(&self.settings, &layer.ops, Loaded::layer(self.settings.isa, self.source, &layer.ops)?)?;
         for rows in self.groups() {
             let group = Group { ids: &self.ids[rows.clone()], tokens: self.tokens, rows: rows.len() };
             let mut hidden = self.buffers.take(rows.len() * self.width);
@@ -248,7 +269,7 @@ impl<'a> Executor<'a> {
         }
         let Some(layer) = self.layers.last().copied() else { return Ok(None) };
         let Logits { before: ops, x, w, bias, cap } = layer.head().ok_or(Error::NoHead)?;
-        let weights = Loaded::layer(self.settings.isa, self.source, ops)?;
+        let weights = Ready::new(&self.settings, ops, Loaded::layer(self.settings.isa, self.source, ops)?)?;
         let mut hidden = self.buffers.take(rows.len() * self.width);
         for (&row, out) in rows.iter().zip(hidden.chunks_exact_mut(self.width)) {
             self.hidden.read(row, out)?;
@@ -267,7 +288,7 @@ impl<'a> Executor<'a> {
             return Ok(());
         }
         let Logits { before: ops, x, .. } = layer.head().ok_or(Error::NoHead)?;
-        let weights = Loaded::layer(self.settings.isa, self.source, ops)?;
+        let weights = Ready::new(&self.settings, ops, Loaded::layer(self.settings.isa, self.source, ops)?)?;
         let until = Layer { results: vec![(Carry::Hidden, x)], ..layer.clone() };
         for rows in self.groups() {
             let group = Group { ids: &self.ids[rows.clone()], tokens: self.tokens, rows: rows.len() };
@@ -284,7 +305,7 @@ impl<'a> Executor<'a> {
         &mut self,
         ops: &[Op],
         layer: &Layer,
-        weights: &[Loaded<'_>],
+        weights: &Ready<'_>,
         group: &Group<'_>,
         hidden: Vec<f32>,
         tap: Option<&mut dyn Tap>,
@@ -293,7 +314,7 @@ impl<'a> Executor<'a> {
             self.turns_of(op);
         }
         let Executor { settings, buffers, turns, .. } = self;
-        layer::run(settings, buffers, ops, layer, weights, group, hidden, find(turns), tap)
+        weights.run(settings, buffers, ops, layer, group, hidden, find(turns), tap)
     }
 
     /// Makes the sines of a rope once for all layers.

@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 
 use super::buffers::Buffers;
 use super::carry::Hidden;
-use super::layer::{Group, hidden_result, run_on};
+use super::layer::{Group, hidden_result};
+use super::ready::Ready;
 use super::weights::Loaded;
 use super::{Executor, Result};
 use crate::model::{Layer, Op, Value, widths};
@@ -42,6 +43,7 @@ impl<'a> Executor<'a> {
             let to = cut.map_or(layer.ops.len(), |value| value.index() + 1);
             let ops = &layer.ops[from..to];
             let weights = Loaded::replaced(self.settings.isa, self.source, ops, &mut replaced)?;
+            let weights = Ready::new(&self.settings, ops, weights)?;
             let keep = alive(layer, to);
             if cut.is_some() {
                 for value in keep.iter().filter(|value| value.index() >= from) {
@@ -82,7 +84,7 @@ impl<'a> Executor<'a> {
         &mut self,
         layer: &'a Layer,
         from: usize,
-        weights: &[Loaded<'_>],
+        weights: &Ready<'_>,
         between: &mut BTreeMap<usize, Kept>,
         group: usize,
         rows: std::ops::Range<usize>,
@@ -107,7 +109,7 @@ impl<'a> Executor<'a> {
             self.turns_of(op);
         }
         let Executor { settings, buffers, turns, .. } = self;
-        run_on(settings, buffers, &layer.ops, made, weights, &sequences, hidden, super::find(turns), keep)
+        weights.run_on(settings, buffers, &layer.ops, made, &sequences, hidden, super::find(turns), keep)
     }
 
     /// Room for a value beside those that are kept already.
