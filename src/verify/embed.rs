@@ -55,7 +55,7 @@ pub(super) fn wanted(reference: &mut Party<'_>, candidate: &mut Party<'_>) -> bo
 pub(super) fn pooling(reference: &Party<'_>, candidate: &Party<'_>) -> Result<Result<Pooling, [Pooling; 2]>> {
     let of = |party: &Party<'_>| {
         let which = party.which;
-        Pooling::of(party.checkpoint).map_err(|source| Error::Pooling { which, source })
+        Pooling::of(party.checkpoint).map_err(|source| Error::Pooling { which, source: Box::new(source) })
     };
     let usual = if reference.subject.config.encoder.is_some() { Pooling::Mean } else { Pooling::Last };
     Ok(match (of(reference)?, of(candidate)?) {

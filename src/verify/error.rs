@@ -70,7 +70,7 @@ pub enum Error {
     NoHead { which: Which },
     /// A way of making vectors that is not known.
     #[error("the {which}: {source}")]
-    Pooling { which: Which, source: checkpoint::Error },
+    Pooling { which: Which, source: Box<checkpoint::Error> },
     /// Texts without a line.
     #[error("the texts have no line with a token")]
     NoLines,
