@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use planish::dialect::Tensors;
 use planish::model::{Model, Objective};
-use planish::run::executor::{Executor, Settings};
+use planish::run::executor::{Executor, Input, Settings};
 use planish_formats::{Dtype, GgmlType, Storage};
 use planish_kernels::Isa;
 use support::Released;
@@ -18,7 +18,10 @@ struct Case {
     name: String,
     source: Tensors,
     model: Model,
+    /// What the decoder reads, or all that is read.
     ids: Vec<u32>,
+    /// What the encoder before it reads.
+    source_ids: Option<Vec<u32>>,
     /// Logits `[tokens, vocab]`, or hidden states `[tokens, hidden]` of a model without a head.
     expected: Vec<f32>,
 }
@@ -36,18 +39,23 @@ fn case(folder: &Path) -> Case {
     let name = folder.file_name().expect("a name").to_string_lossy().into_owned();
     let (source, model) = support::open(folder);
     let golden = planish_formats::open(&folder.join("logits.safetensors")).expect("logits");
-    let ids = golden.view("ids").expect("ids").bytes.as_chunks::<8>().0.iter();
+    let ids = |name: &str| -> Vec<u32> {
+        let ids = golden.view(name).expect("ids").bytes.as_chunks::<8>().0.iter();
+        ids.map(|id| i64::from_le_bytes(*id) as u32).collect()
+    };
+    let source_ids = golden.info("source").map(|_| ids("source"));
     let expected = match model.objective {
-        Objective::Causal | Objective::Masked => golden.view("logits"),
+        Objective::Causal | Objective::Masked | Objective::Seq2Seq => golden.view("logits"),
         Objective::Hidden => golden.view("hidden"),
     };
     let expected = expected.expect("outputs").bytes.as_chunks::<4>().0.iter().map(|x| f32::from_le_bytes(*x)).collect();
-    Case { name, source, model, ids: ids.map(|id| i64::from_le_bytes(*id) as u32).collect(), expected }
+    Case { name, source, model, ids: ids("ids"), source_ids, expected }
 }
 
 /// Logits (or hidden states) of every token, the head in tiles of this many tokens of the vocabulary.
-fn outputs(model: &Model, source: &Tensors, ids: &[u32], tokens: usize, tile: usize, settings: Settings) -> Vec<f32> {
-    let mut executor = Executor::new(model, source, ids, tokens, settings).expect("a run");
+fn outputs(model: &Model, source: &Tensors, inputs: &[Input<'_>], tile: usize, settings: Settings) -> Vec<f32> {
+    let ids = inputs.last().expect("ids").ids;
+    let mut executor = Executor::over(model, source, inputs, settings).expect("a run");
     while executor.step().expect("a step").is_some() {}
     let rows: Vec<usize> = (0..ids.len()).collect();
     let Some(head) = executor.head(&rows).expect("a head") else {
@@ -68,6 +76,14 @@ fn outputs(model: &Model, source: &Tensors, ids: &[u32], tokens: usize, tile: us
     out
 }
 
+impl Case {
+    /// What each stack reads.
+    fn inputs(&self) -> Vec<Input<'_>> {
+        let input = |ids| Input { ids, tokens: ids.len(), lengths: None };
+        self.source_ids.iter().chain([&self.ids]).map(|ids| input(ids)).collect()
+    }
+}
+
 fn far(got: &[f32], expected: &[f32]) -> f32 {
     assert_eq!(got.len(), expected.len());
     got.iter()
@@ -80,7 +96,7 @@ fn far(got: &[f32], expected: &[f32]) -> f32 {
 fn logits_are_those_of_transformers() {
     for case in &cases() {
         let settings = Settings::default();
-        let out = outputs(&case.model, &case.source, &case.ids, case.ids.len(), 40, settings);
+        let out = outputs(&case.model, &case.source, &case.inputs(), 40, settings);
         let off = far(&out, &case.expected);
         println!("{:24} {off:.2e}", case.name);
         assert!(off <= TOLERANCE, "{}: off by {off}", case.name);
@@ -90,11 +106,11 @@ fn logits_are_those_of_transformers() {
 #[test]
 fn the_same_bits_however_they_are_made() {
     for case in &cases() {
-        let run = |ids: &[u32], settings| outputs(&case.model, &case.source, ids, case.ids.len(), 1000, settings);
-        let once = run(&case.ids, Settings::default());
+        let run = |inputs: &[Input<'_>], settings| outputs(&case.model, &case.source, inputs, 1000, settings);
+        let once = run(&case.inputs(), Settings::default());
         for isa in Isa::ALL.into_iter().filter(|isa| isa.available()) {
             assert_eq!(
-                run(&case.ids, Settings { isa, ..Settings::default() }),
+                run(&case.inputs(), Settings { isa, ..Settings::default() }),
                 once,
                 "{} on {}",
                 case.name,
@@ -102,9 +118,13 @@ fn the_same_bits_however_they_are_made() {
             );
         }
         // Past the memory limit, beside other sequences, on one thread.
-        let ids: Vec<u32> = case.ids.iter().rev().chain(&case.ids).copied().cycle().take(case.ids.len() * 90).collect();
+        let many =
+            |ids: &[u32]| -> Vec<u32> { ids.iter().rev().chain(ids).copied().cycle().take(ids.len() * 90).collect() };
+        let ids: Vec<Vec<u32>> = case.inputs().iter().map(|input| many(input.ids)).collect();
+        let inputs = case.inputs().into_iter().zip(&ids).map(|(input, ids)| Input { ids, ..input });
+        let inputs: Vec<Input<'_>> = inputs.collect();
         let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a pool");
-        let many = pool.install(|| run(&ids, Settings { memory: 0, ..Settings::default() }));
+        let many = pool.install(|| run(&inputs, Settings { memory: 0, ..Settings::default() }));
         assert_eq!(many[many.len() - once.len()..], once, "{} among others", case.name);
     }
 }
@@ -115,7 +135,7 @@ fn the_ggufs_tensors_give_the_same_logits() {
         let run = |storage| {
             let released = Released::new(&case.model, &case.source, |_| storage).tensors();
             let model = case.model.clone().over_gguf();
-            outputs(&model, &released, &case.ids, case.ids.len(), 40, Settings::default())
+            outputs(&model, &released, &case.inputs(), 40, Settings::default())
         };
         let off = far(&run(Storage::Plain(Dtype::F32)), &case.expected);
         assert!(off <= TOLERANCE, "{}: off by {off}", case.name);
@@ -131,5 +151,27 @@ fn the_ggufs_tensors_give_the_same_logits() {
             "{}: Q8_0 is off by {off} of the whole",
             case.name
         );
+    }
+}
+
+#[test]
+fn what_is_past_the_end_of_a_source_changes_nothing() {
+    for case in cases().iter().filter(|case| case.model.objective == Objective::Seq2Seq) {
+        let run = |inputs: &[Input<'_>]| outputs(&case.model, &case.source, inputs, 1000, Settings::default());
+        let inputs = case.inputs();
+        let source = inputs[0].ids;
+        let short = Input { ids: &source[..20], tokens: 20, lengths: None };
+        let [whole, cut] = [run(&inputs), run(&[short, inputs[1]])];
+        assert!(far(&whole, &cut) > 0.01, "{}: the source changes nothing", case.name);
+        // Both beside each other, the shorter one padded with two sorts of ids.
+        for padding in [0, 95] {
+            let mut padded = source[..20].to_vec();
+            padded.resize(source.len(), padding);
+            let (sources, ids) = ([padded.as_slice(), source].concat(), [inputs[1].ids, inputs[1].ids].concat());
+            let lengths = [20, source.len()];
+            let sources = Input { ids: &sources, tokens: source.len(), lengths: Some(&lengths) };
+            let both = run(&[sources, Input { ids: &ids, ..inputs[1] }]);
+            assert_eq!(both, [cut.as_slice(), &whole].concat(), "{}", case.name);
+        }
     }
 }

@@ -30,7 +30,7 @@ fn logits(checkpoint: &Checkpoint, ids: &[u32]) -> Vec<f32> {
     let head = executor.head(&rows).expect("a head").expect("a causal model");
     let tile = head.tile(0..head.vocab(), None).expect("the whole vocabulary");
     let mut logits = vec![];
-    head.logits(&tile, 0..ids.len(), &mut logits);
+    head.logits(&tile, 0..ids.len(), &mut logits).expect("logits");
     logits
 }
 

@@ -37,7 +37,9 @@ pub(crate) struct Args {
     /// Of the reference.
     #[command(flatten)]
     adapters: Adapters,
-    /// A text to score, UTF-8. Repeatable: each file is a slice of its own in the report.
+    /// A text to score, UTF-8. Repeatable: each file is a slice of its own in the report. For an encoder with a decoder (T5,
+    /// BART) pairs, one a line: a source, a tab and its target, or a JSON object with `source` and `target`; a line that is
+    /// neither is its own target.
     #[arg(long, value_name = "FILE", required = true)]
     text: Vec<PathBuf>,
     /// Number of threads; by default one a core. Changes no number.

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::{Carry, Error, Layer, Model, Op, Param, Result, Value};
+use super::{Carry, Error, Layer, Mask, Model, Op, Param, Result, Value};
 
 /// Checks every layer of every stack, each with what the layers before it left.
 pub(super) fn check(model: &Model) -> Result<()> {
+    let mut before = None;
     for stack in &model.stacks {
-        let mut carried: BTreeMap<Carry, usize> = BTreeMap::new();
+        let mut carried: BTreeMap<Carry, usize> = before.map(|width| (Carry::Encoded, width)).into_iter().collect();
         for layer in &stack.layers {
             let widths = widths(layer, |carry| carried.get(&carry).copied())?;
             for (carry, value) in &layer.results {
@@ -18,7 +19,9 @@ pub(super) fn check(model: &Model) -> Result<()> {
                     return Err(wrong(layer, value.index(), format!("leaves width {width} where {before} was")));
                 }
             }
+            rows(layer)?;
         }
+        before = carried.get(&Carry::Hidden).copied();
     }
     Ok(())
 }
@@ -32,6 +35,40 @@ pub fn widths(layer: &Layer, carried: impl Fn(Carry) -> Option<usize>) -> Result
         widths.push(width);
     }
     Ok(widths)
+}
+
+/// Whether each value of a layer has a row for each token of the stack before, rather than for each of its own.
+pub fn across(layer: &Layer) -> Vec<bool> {
+    let mut across: Vec<bool> = Vec::with_capacity(layer.ops.len());
+    for op in &layer.ops {
+        let of_inputs = |across: &[bool]| op.inputs().first().is_some_and(|x| across.get(x.index()) == Some(&true));
+        across.push(if let Op::Carried(carry) = op { *carry == Carry::Encoded } else { of_inputs(&across) });
+    }
+    across
+}
+
+/// Whether only attention brings the rows of two stacks together, and only where it is meant to.
+fn rows(layer: &Layer) -> Result<()> {
+    let across = across(layer);
+    let of = |v: &Value| across.get(v.index()).copied().unwrap_or(false);
+    for (at, op) in layer.ops.iter().enumerate() {
+        let inputs = op.inputs();
+        let fits = if let Op::Attend { q, k, v, mask, .. } = op {
+            !of(q) && [k, v].iter().all(|v| of(v) == (*mask == Mask::Across))
+        } else if let Op::Rope { .. } | Op::Heads { .. } | Op::Route { .. } | Op::Join { .. } = op {
+            // These count their rows by those of the stack.
+            !inputs.iter().any(of)
+        } else {
+            inputs.windows(2).all(|two| of(&two[0]) == of(&two[1]))
+        };
+        if !fits {
+            return Err(wrong(layer, at, "reads rows of two stacks"));
+        }
+    }
+    match layer.results.iter().find(|(_, value)| of(value)) {
+        Some((_, value)) => Err(wrong(layer, value.index(), "leaves rows of the stack before")),
+        None => Ok(()),
+    }
 }
 
 fn wrong(layer: &Layer, op: usize, what: impl Into<String>) -> Error {
@@ -95,6 +132,15 @@ fn width(op: &Op, made: &[usize], carried: impl Fn(Carry) -> Option<usize>) -> R
             fits("keys", at(*k)?, of(heads.kv, heads.dim)?)?;
             fits("values", at(*v)?, of(heads.kv, heads.v_dim)?)?;
             vector(scores.sinks.as_ref(), heads.q)?;
+            if let Some(bias) = &scores.bias {
+                let (buckets, of) = matrix(&bias.table)?;
+                fits(&bias.table.name, of, heads.q)?;
+                // Half of them for each direction, of which half are of one distance each.
+                let exact = if bias.both_ways { buckets / 4 } else { buckets / 2 };
+                if exact == 0 || !buckets.is_multiple_of(4) || bias.max_distance <= exact {
+                    return Err(format!("{buckets} buckets for distances up to {}", bias.max_distance));
+                }
+            }
             if let Some(slopes) = &scores.slopes {
                 fits("slopes", slopes.len(), heads.q)?;
             }
@@ -173,7 +219,10 @@ fn matrix(p: &Param) -> Result<(usize, usize), String> {
 
 fn vector(bias: Option<&Param>, width: usize) -> Result<(), String> {
     match bias {
-        Some(b) if b.shape[..] != [width] => Err(format!("{}: {:?}, needs [{width}]", b.name, b.shape)),
+        // Some are saved as a matrix of one row.
+        Some(b) if b.shape[..] != [width] && b.shape[..] != [1, width] => {
+            Err(format!("{}: {:?}, needs [{width}]", b.name, b.shape))
+        }
         _ => Ok(()),
     }
 }

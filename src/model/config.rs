@@ -86,6 +86,26 @@ pub struct Bidirectional {
     pub groups: usize,
 }
 
+/// An encoder, and perhaps a decoder beside it. What else the configuration says is of both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pair {
+    /// The decoder's layers; [`Config::layers`] are the encoder's.
+    pub decoder_layers: usize,
+    /// The decoder's heads, of the same width together.
+    pub decoder_heads: usize,
+    /// Width of the decoder's feed-forward parts.
+    pub decoder_ffn: usize,
+    /// The id that the decoder's input begins with.
+    pub start: u32,
+    /// The id that ends a text, if one does.
+    pub end: Option<u32>,
+    /// Whether feed-forward parts have a gate.
+    pub gated: bool,
+    /// Buckets of distances that the scores of attention are changed by, and the distance from which on all share one;
+    /// without, positions are learned.
+    pub buckets: Option<(usize, usize)>,
+}
+
 /// What makes logits of the last hidden state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Head {
@@ -151,6 +171,8 @@ pub struct Config {
     pub experts: Option<Experts>,
     /// What attention is made of, if it is latent.
     pub latent: Option<Latent>,
+    /// The encoder and decoder, if it is no decoder alone.
+    pub pair: Option<Pair>,
     /// Layers after those of the model, each for one more token ahead (multi-token prediction). The program has none of
     /// them.
     pub ahead: usize,
@@ -191,6 +213,7 @@ impl Config {
             caps: Caps::default(),
             experts: None,
             latent: None,
+            pair: None,
             ahead: 0,
             encoder: None,
             sections: None,
@@ -314,6 +337,12 @@ pub(super) fn head(r: &mut ConfigReader, tied: bool) -> Result<Head> {
         _ if tied => Head::Tied,
         _ => Head::Own,
     })
+}
+
+/// The id under `eos_token_id`, the first of several.
+pub(super) fn end(r: &mut ConfigReader) -> Option<u32> {
+    let id = r.get("eos_token_id")?;
+    id.as_array().and_then(|ids| ids.first()).unwrap_or(id).as_u64().and_then(|id| u32::try_from(id).ok())
 }
 
 /// Qwen's sliding windows: none unless `use_sliding_window`; then the layers that `layer_types` names, or all from

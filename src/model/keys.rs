@@ -93,6 +93,8 @@ pub enum Caveat {
     Groups,
     /// The norms of its latent vectors have the epsilon of all others, where the model's have one of their own.
     LatentEpsilon,
+    /// It does not scale down what a tied head reads.
+    TiedScale,
     /// It does not grow the rope's base past the trained context.
     DynamicRope {
         /// Tokens of the trained context.
@@ -127,6 +129,10 @@ impl fmt::Display for Caveat {
                     "llama.cpp norms latent vectors with rms_norm_eps, this model with 1e-6: logits differ a little"
                 )
             }
+            Caveat::TiedScale => write!(
+                f,
+                "llama.cpp does not scale what this model's tied head reads: the order of tokens stays, probabilities do not"
+            ),
             Caveat::DynamicRope { tokens } => {
                 write!(f, "llama.cpp ignores dynamic rope scaling: texts above {tokens} tokens will differ")
             }
@@ -176,6 +182,9 @@ impl Architecture {
         }
         if config.latent.is_some() && config.eps != super::decoder::LATENT_EPS {
             caveats.push(Caveat::LatentEpsilon);
+        }
+        if config.pair.is_some_and(|pair| pair.buckets.is_some()) && config.scales.logits != 1.0 {
+            caveats.push(Caveat::TiedScale);
         }
         if dynamic {
             caveats.push(Caveat::DynamicRope { tokens: config.context });

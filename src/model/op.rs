@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Carry, Frequencies, Index, Param, Value};
+use super::{Carry, Frequencies, Index, Param, RelativeBias, Value};
 
 /// An element-wise function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +30,9 @@ pub enum Mask {
     Window(usize),
     /// All of its sequence.
     All,
+    /// All of the sequence that the stack before read in parallel with its own: keys and values are of
+    /// [`Carry::Encoded`].
+    Across,
 }
 
 /// Which mean a norm takes.
@@ -258,6 +261,8 @@ pub struct Scores {
     pub slopes: Option<Arc<[f32]>>,
     /// One more score for each query head that takes part in the softmax and has no value: `[heads.q]`.
     pub sinks: Option<Param>,
+    /// What is added to a score by how far the key is from the query.
+    pub bias: Option<RelativeBias>,
 }
 
 impl Op {
@@ -339,7 +344,7 @@ impl Op {
             Op::Linear { w, bias, .. } | Op::Norm { w, bias, .. } | Op::Experts { w, bias, .. } => {
                 (Some(w), bias.as_ref())
             }
-            Op::Attend { scores, .. } => (scores.sinks.as_ref(), None),
+            Op::Attend { scores, .. } => (scores.bias.as_ref().map(|bias| &bias.table), scores.sinks.as_ref()),
             Op::Route { bias, .. } => (None, bias.as_ref()),
             Op::Carried(_)
             | Op::Rope { .. }
@@ -363,7 +368,7 @@ impl Op {
             Op::Linear { w, bias, .. } | Op::Norm { w, bias, .. } | Op::Experts { w, bias, .. } => {
                 (Some(w), bias.as_mut())
             }
-            Op::Attend { scores, .. } => (scores.sinks.as_mut(), None),
+            Op::Attend { scores, .. } => (scores.bias.as_mut().map(|bias| &mut bias.table), scores.sinks.as_mut()),
             Op::Route { bias, .. } => (None, bias.as_mut()),
             Op::Carried(_)
             | Op::Rope { .. }

@@ -27,6 +27,9 @@ impl Value {
 pub enum Carry {
     /// The residual stream, `[tokens, hidden]`.
     Hidden,
+    /// What the stack before left under [`Carry::Hidden`] at its end, a row for each token that it read: for a decoder what
+    /// the encoder made. A value made of it alone has those rows too.
+    Encoded,
     /// What the head says, `[tokens, vocab]`: the end of the program. It is made by the last op of the last layer, an
     /// [`Op::Linear`] or an [`Op::Softcap`] of one, so that an executor can take it in tiles of the vocabulary and never
     /// hold all of it.
@@ -126,7 +129,7 @@ pub struct Logits<'a> {
     pub cap: Option<f32>,
 }
 
-/// One pass of layers over a sequence: here a decoder.
+/// One pass of layers over a sequence of its own: a decoder, or an encoder and then a decoder.
 #[derive(Clone, Debug)]
 pub struct Stack {
     /// What it is in reports.
@@ -143,6 +146,8 @@ pub enum Objective {
     /// Logits of the token at each place itself, under [`Carry::Logits`]: what stood where a mask stands. llama.cpp computes
     /// no such head; the GGUF is that of the model without it.
     Masked,
+    /// The same of a decoder that also reads what an encoder made of another sequence.
+    Seq2Seq,
     /// Normed hidden states under [`Carry::Hidden`]: a base model without a head.
     Hidden,
 }
@@ -151,7 +156,7 @@ impl Objective {
     /// Whether the program ends with a layer that makes logits.
     pub fn has_head(self) -> bool {
         match self {
-            Objective::Causal | Objective::Masked => true,
+            Objective::Causal | Objective::Masked | Objective::Seq2Seq => true,
             Objective::Hidden => false,
         }
     }

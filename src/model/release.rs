@@ -63,7 +63,7 @@ fn checked<S>(architecture: &Architecture, config: &Config, checkpoint: &[Info<S
     let used = sources(&tensors, &found)?;
     let known = |name: &str| {
         let apart = ahead(config, name) || config.tower(name) || other_head(architecture, config, name);
-        apart || known_buffer(name) || tied_head(config, name)
+        apart || known_buffer(name) || copy(config, name) || tied_head(config, name)
     };
     let left = |name: &&str| !used.contains(*name) && !known(name);
     let unexpected: Vec<String> = found.keys().filter(|name| left(name)).map(|&name| name.to_owned()).collect();
@@ -81,7 +81,10 @@ fn tensor(block: Option<usize>, p: &Param) -> Tensor {
         block,
         gather: p.in_gguf(),
         shape: p.shape.clone(),
-        keep_f32: p.shape.len() <= 1 || p.role.keeps_f32() || !p.name.ends_with(".weight"),
+        // The converter leaves a bias by distance in the file's type; it is only never quantized.
+        keep_f32: p.shape.len() <= 1
+            || (p.role.keeps_f32() && p.role != Role::AttnRelB)
+            || !p.name.ends_with(".weight"),
     }
 }
 
@@ -159,4 +162,15 @@ fn other_head(architecture: &Architecture, config: &Config, name: &str) -> bool 
     let pools = |root: &&str| name.strip_prefix(root).is_some_and(|bare| bare.starts_with("pooler."));
     config.encoder.is_some()
         && (architecture.roots.iter().any(pools) || HEADS.iter().any(|head| name.starts_with(head)))
+}
+
+/// What encoders and decoders were saved with beside the one embedding that both read, and a bias that T5's first releases
+/// have and never used.
+fn copy(config: &Config, name: &str) -> bool {
+    let ends = [
+        "encoder.embed_tokens.weight",
+        "decoder.embed_tokens.weight",
+        "EncDecAttention.relative_attention_bias.weight",
+    ];
+    config.pair.is_some() && ends.iter().any(|end| name.ends_with(end))
 }

@@ -70,8 +70,24 @@ roles! {
     AttnSinks "attn_sinks",
     /// Output projection of attention, `[hidden, heads * head_dim]`.
     AttnOut "attn_output",
+    /// The same where GGUF has encoders and decoders.
+    AttnO "attn_o",
     /// Norm of the residual stream after attention, `[hidden]`.
     AttnOutNorm "attn_output_norm",
+    /// What is added to scores by distance, `[buckets, heads]`.
+    AttnRelB "attn_rel_b",
+    /// Norm before a decoder's attention to what the encoder made, `[hidden]`.
+    CrossNorm "cross_attn_norm",
+    /// Its query projection, `[heads * head_dim, hidden]`.
+    CrossQ "cross_attn_q",
+    /// Its key projection, `[heads * head_dim, hidden]`.
+    CrossK "cross_attn_k",
+    /// Its value projection, `[heads * head_dim, hidden]`.
+    CrossV "cross_attn_v",
+    /// Its output projection, `[hidden, heads * head_dim]`.
+    CrossO "cross_attn_o",
+    /// Norm of the residual stream after it, `[hidden]`.
+    CrossOutNorm "cross_attn_output_norm",
     /// Norm before the feed-forward part, `[hidden]`.
     FfnNorm "ffn_norm",
     /// Norm of what the feed-forward part adds, `[hidden]`.
@@ -129,6 +145,9 @@ impl Role {
             | Role::MaskedNorm
             | Role::AttnPostNorm
             | Role::AttnSinks
+            | Role::AttnRelB
+            | Role::CrossNorm
+            | Role::CrossOutNorm
             | Role::FfnPostNorm
             | Role::FfnGateInp
             | Role::FfnGateInpShexp
@@ -152,6 +171,11 @@ impl Role {
             | Role::AttnKB
             | Role::AttnVB
             | Role::AttnOut
+            | Role::AttnO
+            | Role::CrossQ
+            | Role::CrossK
+            | Role::CrossV
+            | Role::CrossO
             | Role::FfnGate
             | Role::FfnUp
             | Role::FfnDown

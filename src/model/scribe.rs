@@ -7,6 +7,7 @@ use super::{Carry, Frequencies, Gather, Index, Layer, NormKind, Op, Param, Role,
 /// Writes one layer. Each call appends an op and names its result.
 pub struct Scribe {
     prefix: String,
+    stack: &'static str,
     block: Option<usize>,
     ops: Vec<Op>,
     results: Vec<(Carry, Value)>,
@@ -15,7 +16,17 @@ pub struct Scribe {
 impl Scribe {
     /// A layer of tensors named `prefix...`, the `block`-th of GGUF's numbered ones.
     pub fn layer(prefix: impl Into<String>, block: Option<usize>, write: impl FnOnce(&mut Scribe)) -> Layer {
-        let mut scribe = Scribe { prefix: prefix.into(), block, ops: vec![], results: vec![] };
+        Scribe::layer_of("", prefix, block, write)
+    }
+
+    /// The same in one of several stacks, whose GGUF names, but for the embedding and the head, begin with `stack`.
+    pub fn layer_of(
+        stack: &'static str,
+        prefix: impl Into<String>,
+        block: Option<usize>,
+        write: impl FnOnce(&mut Scribe),
+    ) -> Layer {
+        let mut scribe = Scribe { prefix: prefix.into(), stack, block, ops: vec![], results: vec![] };
         write(&mut scribe);
         Layer { name: scribe.prefix, block, ops: scribe.ops, results: scribe.results }
     }
@@ -48,7 +59,7 @@ impl Scribe {
 
     /// Any tensor of the checkpoint, and the last part of its GGUF name.
     pub fn param_of(&self, role: Role, part: &str, from: Gather, shape: &[usize]) -> Param {
-        Param { name: gguf_name(self.block, role, part), role, from, shape: shape.to_vec(), pairs: None }
+        Param { name: self.gguf_name(role, part), role, from, shape: shape.to_vec(), pairs: None }
     }
 
     /// The full name of a tensor of the checkpoint.
@@ -56,9 +67,16 @@ impl Scribe {
         format!("{}{name}", self.prefix)
     }
 
+    /// `blk.0.attn_q.weight`, `output_norm.weight`.
+    fn gguf_name(&self, role: Role, part: &str) -> String {
+        let stem = role.gguf();
+        let stack = if matches!(role, Role::TokenEmbd | Role::Output) { "" } else { self.stack };
+        self.block.map_or_else(|| format!("{stack}{stem}.{part}"), |i| format!("{stack}blk.{i}.{stem}.{part}"))
+    }
+
     fn param(&self, role: Role, name: &str, part: &str, shape: &[usize]) -> Param {
         Param {
-            name: gguf_name(self.block, role, part),
+            name: self.gguf_name(role, part),
             role,
             from: Gather::Whole(format!("{}{name}.{part}", self.prefix)),
             shape: shape.to_vec(),
@@ -132,10 +150,4 @@ impl Scribe {
     pub fn add(&mut self, a: Value, b: Value) -> Value {
         self.op(Op::Add(a, b))
     }
-}
-
-/// `blk.0.attn_q.weight`, `output_norm.weight`.
-fn gguf_name(block: Option<usize>, role: Role, part: &str) -> String {
-    let stem = role.gguf();
-    block.map_or_else(|| format!("{stem}.{part}"), |i| format!("blk.{i}.{stem}.{part}"))
 }

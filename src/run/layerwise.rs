@@ -171,13 +171,11 @@ impl Layerwise<'_> {
     }
 
     fn record(&self, journal: &mut Journal, executor: &Executor<'_>) -> Result<()> {
-        let (mut row, mut failed) = (0, None);
+        let (mut piece, mut failed) = (0, None);
         let written = journal.layer_done(|values| {
-            let rows = row..self.ids.len().min(row + self.tokens);
-            values.resize(rows.len() * executor.width(), 0.0);
-            row = rows.end;
-            match executor.hidden(rows.clone(), values) {
-                Ok(()) => !rows.is_empty(),
+            piece += 1;
+            match executor.piece(piece - 1, values) {
+                Ok(more) => more.is_some(),
                 Err(error) => {
                     failed = Some(error);
                     false

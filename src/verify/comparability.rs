@@ -8,7 +8,7 @@ use super::party::Party;
 use super::report::{Check, Status};
 use super::{Result, Text};
 use crate::checkpoint::Pooling;
-use crate::model::{Config, Rope, Scaling};
+use crate::model::{Config, Pair, Rope, Scaling};
 use crate::run::Subject;
 use crate::text::{self, Encoder};
 
@@ -90,8 +90,14 @@ fn shape(a: &Config, b: &Config) -> Vec<Check> {
         fact("feed_forward_size", &a.ffn, &b.ffn),
         fact("activation", &a.act, &b.act),
         // GGUF keeps it in f32.
+        fact("decoder", &a.pair.map(beside), &b.pair.map(beside)),
         fact("norm_epsilon", &(a.eps as f32), &(b.eps as f32)),
     ]
+}
+
+/// What a decoder beside an encoder is; the ends of texts are told by the tokenizer's own check.
+fn beside(pair: Pair) -> Pair {
+    Pair { end: None, ..pair }
 }
 
 fn heads(config: &Config) -> String {

@@ -9,7 +9,7 @@ use super::{Error, Result, Sequences, Which};
 use crate::checkpoint::Pooling;
 use crate::dialect::Tensors;
 use crate::model::{Layer, Model};
-use crate::run::executor::{Executor, Head, Settings};
+use crate::run::executor::{Executor, Head, Input, Settings};
 
 /// One of the two.
 #[derive(Clone, Copy)]
@@ -259,7 +259,14 @@ struct Run<'a> {
 
 impl<'a> Run<'a> {
     fn new(which: Which, side: &Side<'a>, sequences: &'a Sequences) -> Result<Run<'a>> {
-        let executor = Executor::new(side.model, side.source, &sequences.ids, sequences.tokens, side.settings);
+        let sources = sequences.sources.as_ref().map(|sources| (&sources.ids, sources.tokens, &sources.lengths));
+        let inputs = sources.into_iter().chain([(&sequences.ids, sequences.tokens, &sequences.lengths)]);
+        let input = |(ids, tokens, lengths): (&'a Vec<u32>, usize, &'a Vec<usize>)| {
+            let lengths = (!lengths.is_empty()).then_some(lengths.as_slice());
+            Input { ids, tokens, lengths }
+        };
+        let inputs: Vec<Input<'a>> = inputs.map(input).collect();
+        let executor = Executor::over(side.model, side.source, &inputs, side.settings);
         Ok(Run { which, settings: side.settings, executor: executor.map_err(|source| Error::Run { which, source })? })
     }
 
@@ -279,9 +286,9 @@ impl<'a> Run<'a> {
 }
 
 fn drift(layer: &Layer, reference: &Run<'_>, candidate: &Run<'_>, sequences: &Sequences) -> Result<LayerDrift> {
-    let (width, rows) = (reference.executor.width(), sequences.ids.len());
+    let (width, rows) = (reference.executor.width(), reference.executor.rows());
     let (mut a, mut b) = (vec![0.0; ROWS.min(rows) * width], vec![0.0; ROWS.min(rows) * width]);
-    let tokens = sequences.tokens.max(1);
+    let tokens = reference.executor.tokens().max(1);
     let mut sums = vec![Sums::default(); sequences.count()];
     for first in (0..rows).step_by(ROWS) {
         let part = first..rows.min(first + ROWS);
@@ -296,6 +303,10 @@ fn drift(layer: &Layer, reference: &Run<'_>, candidate: &Run<'_>, sequences: &Se
         });
         // Rows in order, whatever the threads did.
         for (row, sum) in (first..).zip(rows.collect::<Vec<_>>()) {
+            // What only fills a sequence up says nothing.
+            if !reference.executor.has(row) {
+                continue;
+            }
             add(&mut sums[row / tokens], sum);
         }
     }

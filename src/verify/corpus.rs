@@ -5,8 +5,8 @@ use std::ops::Range;
 use super::job::{Cut, Options, Text};
 use super::party::Party;
 use super::report;
-use super::{Error, Protocol, Result, Sequences};
-use crate::model::Objective;
+use super::{Error, Protocol, Result, Sequences, pairs};
+use crate::model::{Objective, Pair};
 use crate::text::Encoder;
 
 /// All texts, cut.
@@ -16,6 +16,8 @@ pub(super) struct Corpus<'a> {
     bos: Option<u32>,
     /// What of a model that guesses masked tokens stands around each piece, and masks.
     masked: Option<([Option<u32>; 2], u32)>,
+    /// Of an encoder with a decoder: texts are pairs.
+    pair: Option<Pair>,
     /// Of all texts, one after another.
     pub sequences: Sequences,
     pub slices: Vec<Span>,
@@ -40,13 +42,28 @@ impl<'a> Corpus<'a> {
     ) -> Result<Corpus<'a>> {
         let encoder = reference.encoder.as_ref().or(candidate.encoder.as_ref()).ok();
         let bos = encoder.and_then(|encoder| encoder.bos);
+        let subject = &reference.subject;
+        let pair = subject.config.pair.filter(|_| subject.model.objective == Objective::Seq2Seq);
         let masked = match reference.subject.model.objective {
             Objective::Masked => Some(masking(encoder, options)?),
-            Objective::Causal | Objective::Hidden => None,
+            Objective::Causal | Objective::Seq2Seq | Objective::Hidden => None,
         };
         // There each piece has its own beginning.
         let bos = bos.filter(|_| masked.is_none());
-        let mut corpus = Corpus { encoder, bos, masked, ..Corpus::default() };
+        let mut corpus = Corpus { encoder, bos, masked, pair, ..Corpus::default() };
+        if let Some((pair, encoder)) = pair.zip(encoder) {
+            // Learned positions end.
+            let context = options.context().min(pair.buckets.map_or(subject.config.context, |_| usize::MAX));
+            for text in texts {
+                let (first, sequences) =
+                    (corpus.sequences.count(), pairs::cut(text, encoder, pair, context, options.limit)?);
+                let tokens = sequences.lengths.iter().sum();
+                corpus.sequences.append(sequences);
+                let sequences = first..corpus.sequences.count();
+                corpus.slices.push(Span { name: text.name.clone(), tokens, sequences });
+            }
+            return Ok(corpus);
+        }
         let protocol = corpus.scoring(options);
         for (text, ids) in texts.iter().zip(ids) {
             // A text begins with what the tokenizer puts first, as for llama-perplexity and for Hugging Face.
@@ -86,9 +103,13 @@ impl<'a> Corpus<'a> {
                 ("masked", context, context - begin.iter().count() - end.iter().count(), begin)
             }
         };
+        let (name, description) = match self.pair {
+            Some(_) => ("pairs", format!("pairs of up to {context} tokens a side, every token of the target scored")),
+            None => (name, protocol.to_string()),
+        };
         report::Protocol {
             name: name.to_owned(),
-            description: protocol.to_string(),
+            description,
             context,
             stride,
             bos,
@@ -102,7 +123,9 @@ impl<'a> Corpus<'a> {
     /// FNV-1a of the ids and of which are scored.
     fn fingerprint(&self) -> u64 {
         let scored = self.sequences.scored.iter().flat_map(|(row, target)| [*row as u64, u64::from(*target)]);
-        fingerprint(self.sequences.ids.iter().map(|id| u64::from(*id)).chain(scored))
+        let sources = self.sequences.sources.iter().flat_map(|sources| &sources.ids);
+        let values = self.sequences.ids.iter().chain(sources).map(|id| u64::from(*id)).chain(scored);
+        fingerprint(values)
     }
 
     /// How many rows after that of its logits a scored token stands.

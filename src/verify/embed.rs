@@ -94,7 +94,7 @@ pub(super) fn run(
     for (tokens, group) in lengths {
         let ids: Vec<u32> = group.iter().flat_map(|at| lines[*at].ids.iter().copied()).collect();
         let count = ids.len();
-        let sequences = Sequences { ids, tokens, scored: vec![] };
+        let sequences = Sequences { ids, tokens, ..Sequences::default() };
         let mut watch = |progress: &Progress| {
             let share = match progress {
                 Progress::Layer { done, of, .. } | Progress::Head { done, of } => *done as f64 / (*of).max(1) as f64,

@@ -92,6 +92,15 @@ pub enum Error {
     /// One of several texts that is shorter than one sequence.
     #[error("{file} has {tokens} tokens, less than one sequence of {context}")]
     ShortFile { file: String, tokens: usize, context: usize },
+    /// A line that is no pair.
+    #[error("{file}, line {line}: no pair of a source and a target")]
+    Pair { file: String, line: usize },
+    /// A file without any.
+    #[error("{file}: no pair in it")]
+    NoPairs { file: String },
+    /// A text of a pair that the tokenizer gave up on.
+    #[error("{file}: {source}")]
+    PairText { file: String, source: text::Error },
     /// A way of scoring that scores nothing.
     #[error("{protocol}: at least 4 tokens of context, and a stride of 1 up to that")]
     Protocol { protocol: Protocol },
@@ -109,7 +118,7 @@ impl Error {
         match self {
             Error::Run { source, .. } => source.kind(),
             Error::Open { source, .. } | Error::Weights { source, .. } => source.kind(),
-            Error::Tokenizer { source, .. } => source.kind(),
+            Error::Tokenizer { source, .. } | Error::PairText { source, .. } => source.kind(),
             Error::Pooling { source, .. } => source.kind(),
             Error::Text { source, .. } if source.kind() == std::io::ErrorKind::InvalidData => Kind::Bad,
             Error::Incomparable { .. }
@@ -119,6 +128,8 @@ impl Error {
             | Error::TooShort { .. }
             | Error::ShortFile { .. }
             | Error::NoTokenizer { .. }
+            | Error::Pair { .. }
+            | Error::NoPairs { .. }
             | Error::Policy { .. }
             | Error::Baseline { .. }
             | Error::BaselineMetric { .. }
@@ -134,7 +145,10 @@ impl Error {
         match self {
             Error::Run { source, .. } => source.hint(),
             Error::Open { source, .. } | Error::Weights { source, .. } => source.hint(),
-            Error::Tokenizer { source, .. } => source.hint(),
+            Error::Tokenizer { source, .. } | Error::PairText { source, .. } => source.hint(),
+            Error::Pair { .. } | Error::NoPairs { .. } => {
+                Some("a line is a source, a tab and a target, or {\"source\": ..., \"target\": ...}".to_owned())
+            }
             Error::NoTokenizer { .. } => Some("one of the two has to bring its tokenizer".to_owned()),
             Error::Incomparable { .. } => Some("compare a model with a release made from it".to_owned()),
             Error::Pooling { source, .. } => source.hint(),

@@ -51,6 +51,51 @@ pub struct Sequences {
     pub tokens: usize,
     /// The rows whose logits are scored, ascending, and the token that came next, or that a mask stands for.
     pub scored: Vec<(usize, u32)>,
+    /// How many of its ids each sequence really has, where they were brought to one length; else empty.
+    pub lengths: Vec<usize>,
+    /// What an encoder reads beside each.
+    pub sources: Option<Sources>,
+}
+
+/// What an encoder reads, a sequence for each of the decoder's.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sources {
+    /// The ids of all sequences, one after another.
+    pub ids: Vec<u32>,
+    /// Tokens of a sequence.
+    pub tokens: usize,
+    /// How many of its ids each sequence really has.
+    pub lengths: Vec<usize>,
+}
+
+/// `ids` of sequences of `tokens`, brought to `to`.
+fn widened(ids: Vec<u32>, tokens: usize, to: usize) -> Vec<u32> {
+    if tokens >= to || tokens == 0 {
+        return ids;
+    }
+    let wide = |sequence: &[u32]| {
+        let mut sequence = sequence.to_vec();
+        sequence.resize(to, 0);
+        sequence
+    };
+    ids.chunks(tokens).flat_map(wide).collect()
+}
+
+impl Sources {
+    fn part(&self, part: &Range<usize>) -> Sources {
+        let part = part.start.min(self.lengths.len())..part.end.min(self.lengths.len());
+        Sources {
+            ids: self.ids[part.start * self.tokens..part.end * self.tokens].to_vec(),
+            tokens: self.tokens,
+            lengths: self.lengths[part].to_vec(),
+        }
+    }
+
+    fn append(self, more: Sources) -> Sources {
+        let tokens = self.tokens.max(more.tokens);
+        let [a, b] = [self, more].map(|s| (widened(s.ids, s.tokens, tokens), s.lengths));
+        Sources { ids: [a.0, b.0].concat(), tokens, lengths: [a.1, b.1].concat() }
+    }
 }
 
 impl Sequences {
@@ -65,15 +110,28 @@ impl Sequences {
         let rows = row(part.start)..row(part.end);
         let scored = self.scored.iter().filter(|(row, _)| rows.contains(row));
         let scored = scored.map(|(row, target)| (row - rows.start, *target)).collect();
-        Sequences { ids: self.ids[rows].to_vec(), tokens: self.tokens, scored }
+        let all = part.start.min(self.lengths.len())..part.end.min(self.lengths.len());
+        let sources = self.sources.as_ref().map(|sources| sources.part(&part));
+        let lengths = self.lengths[all].to_vec();
+        Sequences { ids: self.ids[rows].to_vec(), tokens: self.tokens, scored, lengths, sources }
     }
 
-    /// Adds sequences of the same length.
+    /// Adds sequences of the same length, or of another where lengths are known.
     pub fn append(&mut self, more: Sequences) {
-        let before = self.ids.len();
-        self.tokens = more.tokens;
-        self.ids.extend(more.ids);
-        self.scored.extend(more.scored.into_iter().map(|(row, target)| (row + before, target)));
+        let tokens = self.tokens.max(more.tokens);
+        let (before, old) = (self.count() * tokens, self.tokens);
+        let row = |row: usize, of: usize| row.checked_div(of).map_or(row, |sequence| sequence * tokens + row % of);
+        self.scored.iter_mut().for_each(|(at, _)| *at = row(*at, old));
+        self.ids = widened(std::mem::take(&mut self.ids), old, tokens);
+        self.tokens = tokens;
+        self.ids.extend(widened(more.ids, more.tokens, tokens));
+        let scored = more.scored.into_iter().map(|(at, target)| (row(at, more.tokens) + before, target));
+        self.scored.extend(scored);
+        self.lengths.extend(more.lengths);
+        self.sources = match (self.sources.take(), more.sources) {
+            (Some(sources), Some(more)) => Some(sources.append(more)),
+            (sources, more) => sources.or(more),
+        };
     }
 }
 
@@ -113,7 +171,7 @@ impl Protocol {
             };
             scored.extend((first..context - 1).map(|at| (row + at, window[at + 1])));
         }
-        Ok(Sequences { ids, tokens: context, scored })
+        Ok(Sequences { ids, tokens: context, scored, ..Sequences::default() })
     }
 
     fn masked(
@@ -143,7 +201,7 @@ impl Protocol {
             }
             ids.extend(end);
         }
-        Ok(Sequences { ids, tokens: context, scored })
+        Ok(Sequences { ids, tokens: context, scored, ..Sequences::default() })
     }
 }
 

@@ -127,6 +127,7 @@ functions! {
     llama llama_detokenize(Opaque, *const i32, i32, *mut c_char, i32, bool, bool) -> i32;
     llama llama_batch_init(i32, i32, i32) -> Batch;
     llama llama_batch_free(Batch);
+    llama llama_encode(Opaque, Batch) -> i32;
     llama llama_decode(Opaque, Batch) -> i32;
     llama llama_get_logits_ith(Opaque, i32) -> *const f32;
     llama llama_model_n_embd(Opaque) -> i32;
@@ -390,6 +391,15 @@ impl Model {
         texts.iter().map(vector).collect()
     }
 
+    /// The logits after every token of `tokens`, with an encoder that reads `source` first. `exact`: keys and values are
+    /// not rounded to F16.
+    pub fn pair_logits(&self, source: &[i32], tokens: &[i32], exact: bool) -> Vec<Vec<f32>> {
+        let mut context = Context::with(self, source.len().max(tokens.len()), exact);
+        context.encode(source);
+        context.decode(tokens, 0, true);
+        (0..tokens.len()).map(|i| context.logits(i as i32).to_vec()).collect()
+    }
+
     /// Runs sequences of equal length, one after another, and throws the results away. `logits`: makes them for every token,
     /// as llama-imatrix does, else for the last alone.
     pub fn run_chunks(&self, chunks: &[Vec<i32>], logits: bool) {
@@ -498,8 +508,17 @@ impl<'a> Context<'a> {
         unsafe { (functions.llama_memory_clear)((functions.llama_get_memory)(self.raw), true) }
     }
 
+    /// Encodes `tokens`.
+    pub fn encode(&mut self, tokens: &[i32]) {
+        self.batch(tokens, 0, true, true);
+    }
+
     /// Decodes `tokens` at `start`. Logits are kept for `all` of them or for the last.
     pub fn decode(&mut self, tokens: &[i32], start: usize, all: bool) {
+        self.batch(tokens, start, all, false);
+    }
+
+    fn batch(&mut self, tokens: &[i32], start: usize, all: bool, encode: bool) {
         let functions = &self.model.oracle.functions;
         // SAFETY: the batch has room for as many tokens as are written; it is freed once.
         let code = unsafe {
@@ -512,11 +531,12 @@ impl<'a> Context<'a> {
                 **batch.seq_id.add(i) = 0;
                 *batch.logits.add(i) = i8::from(all || i + 1 == tokens.len());
             }
-            let code = (functions.llama_decode)(self.raw, batch);
+            let run = if encode { functions.llama_encode } else { functions.llama_decode };
+            let code = run(self.raw, batch);
             (functions.llama_batch_free)(batch);
             code
         };
-        assert_eq!(code, 0, "llama_decode");
+        assert_eq!(code, 0, "{}", if encode { "llama_encode" } else { "llama_decode" });
     }
 
     /// The logits after the `i`-th token of the last batch.

@@ -1,6 +1,7 @@
 //! One file an architecture. To add one: write it, list it here.
 
 mod albert;
+mod bart;
 mod bert;
 mod bloom;
 mod cohere;
@@ -30,6 +31,8 @@ mod qwen3moe;
 mod roberta;
 mod stablelm;
 mod starcoder2;
+mod t5;
+mod t5encoder;
 
 use super::Architecture;
 
@@ -65,4 +68,7 @@ pub static ARCHITECTURES: &[&Architecture] = &[
     &distilbert::DISTILBERT,
     &albert::ALBERT,
     &openaigpt::OPENAIGPT,
+    &t5::T5,
+    &t5encoder::T5ENCODER,
+    &bart::BART,
 ];

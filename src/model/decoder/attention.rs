@@ -68,6 +68,7 @@ impl Style {
             s.param_of(Role::AttnSinks, "weight", from, &[heads.q])
         });
         let scores = Scores {
+            bias: None,
             cap: c.caps.attention.map(|cap| cap as f32),
             slopes: c.alibi.map(|max| slopes(heads.q, max).into()),
             sinks,

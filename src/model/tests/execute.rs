@@ -11,12 +11,15 @@ use super::super::{
 type Rows = Vec<Vec<f64>>;
 
 /// What a program says of these tokens; `tensor` gives a tensor by its name in the checkpoint.
-pub(super) fn run(model: &Model, ids: &[usize], tensor: &dyn Fn(&str) -> Vec<f32>) -> BTreeMap<Carry, Rows> {
+pub(super) fn run(model: &Model, inputs: &[Vec<usize>], tensor: &dyn Fn(&str) -> Vec<f32>) -> BTreeMap<Carry, Rows> {
     let mut carried = BTreeMap::new();
-    for layer in model.stacks.iter().flat_map(|s| &s.layers) {
-        let values = values(layer, &carried, ids, tensor);
-        for (carry, value) in &layer.results {
-            carried.insert(*carry, values[value.index()].clone());
+    for (stack, ids) in model.stacks.iter().zip(inputs) {
+        carried = carried.remove(&Carry::Hidden).map(|rows| (Carry::Encoded, rows)).into_iter().collect();
+        for layer in &stack.layers {
+            let values = values(layer, &carried, ids, tensor);
+            for (carry, value) in &layer.results {
+                carried.insert(*carry, values[value.index()].clone());
+            }
         }
     }
     carried
@@ -85,17 +88,23 @@ fn values(
             }
             Op::Attend { q, k, v, heads, mask, scale, scores: how } => {
                 let sinks = how.sinks.as_ref().map(load);
+                let bias = how.bias.as_ref().map(|bias| (bias, load(&bias.table)));
                 let head = |p: usize, h: usize| -> Vec<f64> {
                     let (first, end) = match mask {
                         Mask::Causal => (0, p + 1),
                         Mask::Window(n) => ((p + 1).saturating_sub(*n), p + 1),
                         Mask::All => (0, ids.len()),
+                        Mask::Across => (0, at(k).len()),
                     };
                     let shared = h / (heads.q / heads.kv);
                     let query = &at(q)[p][h * heads.dim..][..heads.dim];
                     let score = |t: usize| {
                         let score = dot(query, &at(k)[t][shared * heads.dim..][..heads.dim]) * f64::from(*scale);
                         let score = how.cap.map_or(score, |cap| f64::from(cap) * (score / f64::from(cap)).tanh());
+                        let score = score
+                            + bias
+                                .as_ref()
+                                .map_or(0.0, |(bias, table)| table[bias.bucket(t as i64 - p as i64) * heads.q + h]);
                         score - how.slopes.as_ref().map_or(0.0, |slopes| f64::from(slopes[h]) * (p - t) as f64)
                     };
                     let scores: Vec<f64> = (first..end).map(score).collect();

@@ -9,7 +9,7 @@ use super::{Case, cases};
 /// Largest distance from transformers' logits over their standard deviation. f32 there, f64 here.
 fn distance(case: &Case, got: &BTreeMap<Carry, Vec<Vec<f64>>>, objective: Objective) -> f64 {
     let (carry, name) = match objective {
-        Objective::Causal | Objective::Masked => (Carry::Logits, "logits"),
+        Objective::Causal | Objective::Masked | Objective::Seq2Seq => (Carry::Logits, "logits"),
         Objective::Hidden => (Carry::Hidden, "hidden"),
     };
     let want = case.golden.floats(name);
@@ -19,9 +19,13 @@ fn distance(case: &Case, got: &BTreeMap<Carry, Vec<Vec<f64>>>, objective: Object
     got.iter().zip(&want).map(|(g, w)| (g - f64::from(*w)).abs()).fold(0.0, f64::max) / spread
 }
 
-fn ids(case: &Case) -> Vec<usize> {
-    let bytes = &case.golden.bytes["ids"];
-    bytes.chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap()) as usize).collect()
+/// What each stack reads.
+fn ids(case: &Case) -> Vec<Vec<usize>> {
+    let inputs = ["source", "ids"].into_iter().filter_map(|name| case.golden.bytes.get(name));
+    let ids = |bytes: &Vec<u8>| -> Vec<usize> {
+        bytes.chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap()) as usize).collect()
+    };
+    inputs.map(ids).collect()
 }
 
 #[test]

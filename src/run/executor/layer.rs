@@ -18,6 +18,47 @@ pub(super) struct Group<'a> {
     pub tokens: usize,
     /// Of all of them.
     pub rows: usize,
+    /// How many of its tokens each really has; all without.
+    pub lengths: Option<&'a [usize]>,
+    /// Tokens of the sequence beside each that the stack before read.
+    pub across: usize,
+    /// How many of those each really has; all without.
+    pub across_lengths: Option<&'a [usize]>,
+}
+
+/// What the layers before left for these sequences; empty where no op asks for it.
+#[derive(Default)]
+pub(super) struct Flow {
+    pub hidden: Vec<f32>,
+    pub encoded: Vec<f32>,
+}
+
+impl Flow {
+    /// Gives back what is not read any more.
+    pub(super) fn give(self, buffers: &mut Buffers) {
+        [self.hidden, self.encoded].into_iter().for_each(|buffer| buffers.give(buffer));
+    }
+
+    /// What was left under this name.
+    pub(super) fn of(&self, carry: Carry) -> &[f32] {
+        match carry {
+            Carry::Encoded => &self.encoded,
+            Carry::Hidden | Carry::Logits => &self.hidden,
+        }
+    }
+}
+
+impl Group<'_> {
+    /// The sequences of an attention, whether it is causal, and its window.
+    pub(super) fn attending(&self, mask: Mask) -> (Sequences<'_>, bool, Option<usize>) {
+        let queries = self.tokens;
+        match mask {
+            Mask::Causal => (Sequences::of(queries), true, None),
+            Mask::Window(tokens) => (Sequences::of(queries), true, Some(tokens)),
+            Mask::All => (Sequences { queries, keys: queries, lengths: self.lengths }, false, None),
+            Mask::Across => (Sequences { queries, keys: self.across, lengths: self.across_lengths }, false, None),
+        }
+    }
 }
 
 /// Runs `ops` of `layer` and gives back the value that its results name as the hidden state. `tap` is shown every value
@@ -30,13 +71,13 @@ pub(super) fn run(
     layer: &Layer,
     weights_of_layer: &[Loaded<'_>],
     group: &Group<'_>,
-    hidden: Vec<f32>,
+    flow: Flow,
     turns: impl Fn(&Arc<Frequencies>) -> Option<Arc<Turns>>,
     mut tap: Option<&mut dyn Tap>,
 ) -> Result<Option<Vec<f32>>> {
     let wanted = hidden_result(layer);
     let keep: Vec<Value> = wanted.into_iter().collect();
-    let mut values = Values { made: Vec::with_capacity(ops.len()), last: last_uses(ops, &keep), hidden, buffers };
+    let mut values = Values { made: Vec::with_capacity(ops.len()), last: last_uses(ops, &keep), flow, buffers };
     for (at, (op, weights)) in ops.iter().zip(weights_of_layer).enumerate() {
         if let Some(tap) = &mut tap {
             experts::tap(settings, &mut values, at, ops, layer, weights_of_layer, group, &mut **tap)?;
@@ -53,8 +94,9 @@ pub(super) fn run(
         values.release(at);
     }
     let result = wanted.and_then(|value| values.made[value.index()].take());
-    let Values { made, hidden, buffers, .. } = values;
-    made.into_iter().flatten().chain([hidden]).for_each(|buffer| buffers.give(buffer));
+    let Values { made, flow, buffers, .. } = values;
+    flow.give(buffers);
+    made.into_iter().flatten().for_each(|buffer| buffers.give(buffer));
     Ok(result)
 }
 
@@ -68,19 +110,19 @@ pub(super) fn run_on(
     made: Vec<Option<Vec<f32>>>,
     weights: &[Loaded<'_>],
     group: &Group<'_>,
-    hidden: Vec<f32>,
+    flow: Flow,
     turns: impl Fn(&Arc<Frequencies>) -> Option<Arc<Turns>>,
     keep: &[Value],
 ) -> Result<Vec<Option<Vec<f32>>>> {
-    let mut values = Values { last: last_uses(ops, keep), made, hidden, buffers };
+    let mut values = Values { last: last_uses(ops, keep), made, flow, buffers };
     for weights in weights {
         let at = values.made.len();
         let value = step(settings, &mut values, at, &ops[at], weights, group, &turns)?;
         values.made.push(Some(value));
         values.release(at);
     }
-    let Values { mut made, hidden, buffers, .. } = values;
-    buffers.give(hidden);
+    let Values { mut made, flow, buffers, .. } = values;
+    flow.give(buffers);
     for (at, value) in made.iter_mut().enumerate() {
         if !keep.iter().any(|kept| kept.index() == at)
             && let Some(buffer) = value.take()
@@ -116,26 +158,22 @@ pub(super) fn last_uses(ops: &[Op], keep: &[Value]) -> Vec<usize> {
 pub(super) struct Values<'a> {
     pub(super) made: Vec<Option<Vec<f32>>>,
     last: Vec<usize>,
-    hidden: Vec<f32>,
+    flow: Flow,
     pub(super) buffers: &'a mut Buffers,
 }
 
 #[cfg(feature = "cuda")]
 impl<'a> Values<'a> {
     /// For one of `ops` ops. Nothing is changed in place, and all that `made` has stays there.
-    pub(super) fn of(
-        made: Vec<Option<Vec<f32>>>,
-        ops: usize,
-        hidden: Vec<f32>,
-        buffers: &'a mut Buffers,
-    ) -> Values<'a> {
-        Values { made, last: vec![usize::MAX; ops], hidden, buffers }
+    pub(super) fn of(made: Vec<Option<Vec<f32>>>, ops: usize, buffers: &'a mut Buffers) -> Values<'a> {
+        Values { made, last: vec![usize::MAX; ops], flow: Flow::default(), buffers }
     }
 
     /// Gives everything back.
     pub(super) fn give_back(self) {
-        let Values { made, hidden, buffers, .. } = self;
-        made.into_iter().flatten().chain([hidden]).for_each(|buffer| buffers.give(buffer));
+        let Values { made, flow, buffers, .. } = self;
+        flow.give(buffers);
+        made.into_iter().flatten().for_each(|buffer| buffers.give(buffer));
     }
 }
 
@@ -155,7 +193,7 @@ impl Values<'_> {
     /// Copies of the values that are `wanted`, to go another way with: room for all ops, and nothing is given back.
     pub(super) fn fork(&mut self, ops: usize, wanted: impl Fn(Value) -> bool) -> Values<'_> {
         let made = (0..ops).map(|i| self.made.get(i).filter(|_| wanted(Value::at(i))).cloned().flatten()).collect();
-        Values { made, last: vec![usize::MAX; ops], hidden: vec![], buffers: self.buffers }
+        Values { made, last: vec![usize::MAX; ops], flow: Flow::default(), buffers: self.buffers }
     }
 
     fn copy(&mut self, value: Value) -> Vec<f32> {
@@ -187,9 +225,10 @@ pub(super) fn step(
 ) -> Result<Vec<f32>> {
     let (isa, rows) = (settings.isa, group.rows);
     Ok(match (op, weights) {
-        (Op::Carried(_), _) => {
-            let mut out = values.buffers.take(values.hidden.len());
-            out.copy_from_slice(&values.hidden);
+        (Op::Carried(carry), _) => {
+            let flow = values.flow.of(*carry);
+            let mut out = values.buffers.take(flow.len());
+            out.copy_from_slice(flow);
             out
         }
         (Op::Embed { table, by }, Loaded::Table(weight)) => {
@@ -208,6 +247,8 @@ pub(super) fn step(
         (Op::Linear { x, w, .. }, Loaded::Linear(matrix, bias, storage)) => {
             let k = w.shape.last().copied().unwrap_or(1);
             let n = w.shape.iter().product::<usize>() / k.max(1);
+            // Of the stack before, a value has other rows.
+            let rows = values.get(*x).len() / k.max(1);
             let mut out = values.buffers.take(rows * n);
             let bias = bias.as_deref();
             let mut multiply = |x: &[f32]| {
@@ -260,13 +301,11 @@ pub(super) fn step(
             out
         }
         (Op::Join { a, b, heads, shared }, _) => join(values, *a, *b, *heads, *shared, rows),
-        (Op::Attend { q, k, v, heads, mask, scale, scores }, Loaded::Vector(sinks)) => {
+        (Op::Attend { q, k, v, heads, mask, scale, scores }, Loaded::Scores(sinks, table)) => {
             let mut out = values.buffers.take(rows * heads.q * heads.v_dim);
-            let (causal, window) = match mask {
-                Mask::Causal => (true, None),
-                Mask::Window(tokens) => (true, Some(*tokens)),
-                Mask::All => (false, None),
-            };
+            let (sequences, causal, window) = group.attending(*mask);
+            let bias = scores.bias.as_ref().zip(table.as_ref());
+            let bias = bias.map(|(bias, table)| bias.spread(table, sequences.queries, sequences.keys));
             let shape = Attention {
                 heads: heads.q,
                 kv_heads: heads.kv,
@@ -278,10 +317,10 @@ pub(super) fn step(
                 cap: scores.cap,
                 slopes: scores.slopes.as_deref(),
                 sinks: sinks.as_deref(),
-                bias: None,
+                bias: bias.as_deref(),
             };
             let (q, k, v) = (values.get(*q), values.get(*k), values.get(*v));
-            cpu::attend(isa, &shape, Sequences::of(group.tokens), q, k, v, &mut out, settings.attention);
+            cpu::attend(isa, &shape, sequences, q, k, v, &mut out, settings.attention);
             out
         }
         (Op::Add(a, b), _) => {

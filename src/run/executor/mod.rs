@@ -36,7 +36,7 @@ use super::Place;
 use crate::dialect::Tensors;
 use crate::model::{Carry, Frequencies, Index, Layer, Logits, Model, Objective, Op, Value, widths};
 use buffers::Buffers;
-use layer::Group;
+use layer::{Flow, Group};
 use ready::Ready;
 use weights::Loaded;
 
@@ -123,19 +123,42 @@ pub struct ExpertRows<'a> {
     pub routed: usize,
 }
 
+/// What a stack reads: whole sequences, one after another.
+#[derive(Clone, Copy, Debug)]
+pub struct Input<'a> {
+    /// Of all sequences.
+    pub ids: &'a [u32],
+    /// Ids of each.
+    pub tokens: usize,
+    /// How many of its ids each sequence really has, at least one, where attention looks both ways; what follows is not
+    /// seen. All of them without.
+    pub lengths: Option<&'a [usize]>,
+}
+
+/// A stack and what it reads.
+struct Part<'a> {
+    input: Input<'a>,
+    /// Its first layer, counted over all stacks.
+    first: usize,
+    /// Elements of a hidden state.
+    width: usize,
+}
+
 /// A program on its way through its layers.
 pub struct Executor<'a> {
     source: &'a Tensors,
     layers: Vec<&'a Layer>,
     objective: Objective,
-    ids: &'a [u32],
-    tokens: usize,
+    parts: Vec<Part<'a>>,
     settings: Settings,
     next: usize,
-    width: usize,
+    /// The stack whose states are in `hidden`.
+    stack: usize,
     /// That run through a layer at once, about.
     rows: usize,
     hidden: carry::Hidden,
+    /// What the stack before ended with.
+    encoded: Option<carry::Hidden>,
     buffers: Buffers,
     turns: Vec<(Arc<Frequencies>, Arc<Turns>)>,
     places: Option<Places>,
@@ -150,15 +173,38 @@ impl<'a> Executor<'a> {
         tokens: usize,
         settings: Settings,
     ) -> Result<Executor<'a>> {
-        if tokens == 0 || !ids.len().is_multiple_of(tokens) {
-            return Err(Error::Sequences { ids: ids.len(), tokens });
+        Executor::over(model, source, &[Input { ids, tokens, lengths: None }], settings)
+    }
+
+    /// Starts `model` with an input for each of its stacks, of as many sequences; with one for all, every stack reads it.
+    pub fn over(
+        model: &'a Model,
+        source: &'a Tensors,
+        inputs: &[Input<'a>],
+        settings: Settings,
+    ) -> Result<Executor<'a>> {
+        let (mut parts, mut first) = (vec![], 0);
+        for (stack, input) in model.stacks.iter().zip(inputs.iter().chain(inputs.last().into_iter().cycle())) {
+            let Input { ids, tokens, lengths } = *input;
+            let count = ids.len().checked_div(tokens).filter(|count| count * tokens == ids.len());
+            let whole = count.is_some_and(|count| {
+                let same = parts.first().is_none_or(|part: &Part<'_>| part.count() == count);
+                same && lengths.is_none_or(|l| l.len() == count && l.iter().all(|l| (1..=tokens).contains(l)))
+            });
+            if !whole {
+                return Err(Error::Sequences { ids: ids.len(), tokens });
+            }
+            for op in stack.layers.iter().flat_map(|layer| &layer.ops) {
+                check(op, ids, tokens)?;
+            }
+            let width = stack.layers.first().and_then(embedded).ok_or(Error::NoEmbedding)?;
+            parts.push(Part { input: *input, first, width });
+            first += stack.layers.len();
         }
         let layers: Vec<&Layer> = model.stacks.iter().flat_map(|stack| &stack.layers).collect();
-        for op in layers.iter().flat_map(|layer| &layer.ops) {
-            check(op, ids, tokens)?;
-        }
-        let width = layers.first().and_then(|layer| embedded(layer)).ok_or(Error::NoEmbedding)?;
-        let hidden = carry::Hidden::new(ids.len(), width, settings.memory)?;
+        let part = parts.first().ok_or(Error::NoEmbedding)?;
+        let width = part.width;
+        let hidden = carry::Hidden::new(part.input.ids.len(), width, settings.memory)?;
         // The head goes another way.
         let through = layers.len() - usize::from(model.objective.has_head()).min(layers.len());
         let widest = layers[..through].iter().flat_map(|layer| &layer.ops).filter_map(|op| match op {
@@ -168,13 +214,13 @@ impl<'a> Executor<'a> {
         Ok(Executor {
             source,
             objective: model.objective,
-            ids,
-            tokens,
+            parts,
             settings,
             next: 0,
-            width,
+            stack: 0,
             rows: (ELEMENTS / widest.max().copied().unwrap_or(width).max(1)).clamp(*ROWS.start(), *ROWS.end()),
             hidden,
+            encoded: None,
             buffers: Buffers::default(),
             turns: vec![],
             places: None,
@@ -187,9 +233,41 @@ impl<'a> Executor<'a> {
         self.layers.len().saturating_sub(usize::from(self.objective.has_head()))
     }
 
-    /// Elements of a hidden state.
+    /// Elements of a hidden state, in the stack that was run last.
     pub fn width(&self) -> usize {
-        self.width
+        self.part().width
+    }
+
+    /// Tokens of a sequence there.
+    pub fn tokens(&self) -> usize {
+        self.part().input.tokens
+    }
+
+    /// Tokens of all sequences there.
+    pub fn rows(&self) -> usize {
+        self.part().input.ids.len()
+    }
+
+    /// Whether this one of them is a token, not what follows a shorter sequence.
+    pub fn has(&self, row: usize) -> bool {
+        let Input { tokens, lengths, .. } = self.part().input;
+        let length = lengths.and_then(|lengths| lengths.get(row / tokens));
+        length.is_none_or(|length| row % tokens < *length)
+    }
+
+    fn part(&self) -> &Part<'a> {
+        &self.parts[self.stack]
+    }
+
+    /// Goes over to the stack of the next layer: what the one before ended with is what it left encoded.
+    fn enter(&mut self) -> Result<()> {
+        while let Some(part) = self.parts.get(self.stack + 1).filter(|part| part.first <= self.next) {
+            let memory = self.settings.memory.saturating_sub(self.hidden.in_memory());
+            let hidden = carry::Hidden::new(part.input.ids.len(), part.width, memory)?;
+            self.encoded = Some(std::mem::replace(&mut self.hidden, hidden));
+            self.stack += 1;
+        }
+        Ok(())
     }
 
     /// Runs the next layer over all sequences; `None` after the last.
@@ -214,23 +292,21 @@ impl<'a> Executor<'a> {
         if self.next >= self.steps() {
             return Ok(None);
         }
+        self.enter()?;
         let layer = self.layers[self.next];
         let weights =
             Ready::new(&self.settings, &layer.ops, Loaded::layer(self.settings.isa, self.source, &layer.ops)?)?;
-        for rows in self.groups() {
-            let group = Group { ids: &self.ids[rows.clone()], tokens: self.tokens, rows: rows.len() };
-            let mut hidden = self.buffers.take(rows.len() * self.width);
-            if self.next > 0 {
-                self.hidden.read(rows.start, &mut hidden)?;
-            }
+        for sequences in self.groups() {
+            let group = self.group(&sequences);
+            let flow = self.flow(&layer.ops, &sequences)?;
             let tap: Option<&mut dyn Tap> = match &mut tap {
                 Some(tap) => Some(&mut **tap),
                 None => None,
             };
-            let result = self.run(&layer.ops, layer, &weights, &group, hidden, tap)?;
+            let result = self.run(&layer.ops, layer, &weights, &group, flow, tap)?;
             if let Some(hidden) = result {
                 if keep {
-                    self.hidden.write(rows.start, &hidden)?;
+                    self.hidden.write(sequences.start * group.tokens, &hidden)?;
                 }
                 self.buffers.give(hidden);
             }
@@ -238,27 +314,86 @@ impl<'a> Executor<'a> {
         Ok(Some(layer))
     }
 
-    /// The rows of whole sequences that run through a layer together.
+    /// The sequences that run through a layer together.
     fn groups(&self) -> impl Iterator<Item = Range<usize>> + use<> {
-        let (all, step) = (self.ids.len(), (self.rows / self.tokens).max(1) * self.tokens);
+        let longest = self.parts.iter().map(|part| part.input.tokens).max().unwrap_or(1);
+        let (all, step) = (self.part().count(), (self.rows / longest).max(1));
         (0..all).step_by(step).map(move |first| first..all.min(first + step))
     }
 
-    /// Goes on after `done` steps that another executor made: `states` gives the hidden states after them, in order.
-    pub fn resume(&mut self, done: usize, states: &mut dyn FnMut(&mut [f32]) -> Result<()>) -> Result<()> {
-        for rows in self.groups() {
-            let mut hidden = self.buffers.take(rows.len() * self.width);
-            states(&mut hidden)?;
-            self.hidden.write(rows.start, &hidden)?;
-            self.buffers.give(hidden);
+    fn group(&self, sequences: &Range<usize>) -> Group<'a> {
+        let Input { ids, tokens, lengths } = self.part().input;
+        let before = self.stack.checked_sub(1).map(|before| self.parts[before].input);
+        let rows = sequences.start * tokens..sequences.end * tokens;
+        let of = |lengths: Option<&'a [usize]>| lengths.map(|lengths| &lengths[sequences.clone()]);
+        Group {
+            rows: rows.len(),
+            ids: &ids[rows],
+            tokens,
+            lengths: of(lengths),
+            across: before.map_or(0, |input| input.tokens),
+            across_lengths: before.and_then(|input| of(input.lengths)),
         }
-        self.next = done.min(self.steps());
+    }
+
+    /// What these ops read of what layers before left.
+    fn flow(&mut self, ops: &[Op], sequences: &Range<usize>) -> Result<Flow> {
+        let Executor { parts, stack, hidden, encoded, buffers, .. } = self;
+        let mut read = |carry: Carry, states: Option<&carry::Hidden>, part: Option<&Part<'_>>| {
+            let (Some(states), Some(part)) = (states, part) else { return Ok(vec![]) };
+            if !ops.iter().any(|op| matches!(op, Op::Carried(asked) if *asked == carry)) {
+                return Ok(vec![]);
+            }
+            let mut out = buffers.take(sequences.len() * part.input.tokens * part.width);
+            states.read(sequences.start * part.input.tokens, &mut out)?;
+            Ok::<_, Error>(out)
+        };
+        let before = stack.checked_sub(1).and_then(|before| parts.get(before));
+        Ok(Flow {
+            hidden: read(Carry::Hidden, Some(hidden), parts.get(*stack))?,
+            encoded: read(Carry::Encoded, encoded.as_ref(), before)?,
+        })
+    }
+
+    /// All that later layers may read, sequence after sequence, a piece at a time; `None` after the last.
+    pub fn piece(&self, piece: usize, out: &mut Vec<f32>) -> Result<Option<()>> {
+        let count = self.part().count();
+        let (states, part, sequence) = match (&self.encoded, self.stack.checked_sub(1)) {
+            (Some(encoded), Some(before)) if piece < count => (encoded, &self.parts[before], piece),
+            (Some(_), Some(_)) => (&self.hidden, self.part(), piece - count),
+            _ => (&self.hidden, self.part(), piece),
+        };
+        if sequence >= count {
+            return Ok(None);
+        }
+        out.resize(part.input.tokens * part.width, 0.0);
+        states.read(sequence * part.input.tokens, out)?;
+        Ok(Some(()))
+    }
+
+    /// Goes on after `done` steps that another executor made: `states` gives what [`Executor::piece`] gave after them, in
+    /// order.
+    pub fn resume(&mut self, done: usize, states: &mut dyn FnMut(&mut [f32]) -> Result<()>) -> Result<()> {
+        let done = done.min(self.steps());
+        self.next = done.saturating_sub(1);
+        self.enter()?;
+        self.next = done;
+        let before = self.stack.checked_sub(1).map(|before| &self.parts[before]);
+        let places = before.zip(self.encoded.as_mut()).into_iter().chain([(&self.parts[self.stack], &mut self.hidden)]);
+        for (part, place) in places {
+            let tokens = part.input.tokens;
+            let mut piece = vec![0.0; tokens * part.width];
+            for sequence in 0..part.count() {
+                states(&mut piece)?;
+                place.write(sequence * tokens, &piece)?;
+            }
+        }
         Ok(())
     }
 
     /// The hidden states of these tokens after the last step, `[rows, width]`.
     pub fn hidden(&self, rows: Range<usize>, out: &mut [f32]) -> Result<()> {
-        assert_eq!(out.len(), rows.len() * self.width, "hidden states of {} rows", rows.len());
+        assert_eq!(out.len(), rows.len() * self.width(), "hidden states of {} rows", rows.len());
         self.hidden.read(rows.start, out)
     }
 
@@ -270,14 +405,17 @@ impl<'a> Executor<'a> {
         let Some(layer) = self.layers.last().copied() else { return Ok(None) };
         let Logits { before: ops, x, w, bias, cap } = layer.head().ok_or(Error::NoHead)?;
         let weights = Ready::new(&self.settings, ops, Loaded::layer(self.settings.isa, self.source, ops)?)?;
-        let mut hidden = self.buffers.take(rows.len() * self.width);
-        for (&row, out) in rows.iter().zip(hidden.chunks_exact_mut(self.width)) {
+        let width = self.width();
+        let mut hidden = self.buffers.take(rows.len() * width);
+        for (&row, out) in rows.iter().zip(hidden.chunks_exact_mut(width)) {
             self.hidden.read(row, out)?;
         }
+        let flow = Flow { hidden, ..Flow::default() };
         // Rows of the head are tokens of their own: it has no op that looks at others.
-        let group = Group { ids: &[], tokens: 1, rows: rows.len() };
+        let (lengths, across_lengths) = (None, None);
+        let group = Group { ids: &[], tokens: 1, rows: rows.len(), lengths, across: 0, across_lengths };
         let until = Layer { results: vec![(Carry::Hidden, x)], ..layer.clone() };
-        let x = self.run(ops, &until, &weights, &group, hidden, None)?.ok_or(Error::NoHead)?;
+        let x = self.run(ops, &until, &weights, &group, flow, None)?.ok_or(Error::NoHead)?;
         Ok(Some(Head::new(self.settings, self.source, x, w, bias, cap)?))
     }
 
@@ -290,11 +428,10 @@ impl<'a> Executor<'a> {
         let Logits { before: ops, x, .. } = layer.head().ok_or(Error::NoHead)?;
         let weights = Ready::new(&self.settings, ops, Loaded::layer(self.settings.isa, self.source, ops)?)?;
         let until = Layer { results: vec![(Carry::Hidden, x)], ..layer.clone() };
-        for rows in self.groups() {
-            let group = Group { ids: &self.ids[rows.clone()], tokens: self.tokens, rows: rows.len() };
-            let mut hidden = self.buffers.take(rows.len() * self.width);
-            self.hidden.read(rows.start, &mut hidden)?;
-            let read = self.run(ops, &until, &weights, &group, hidden, None)?.ok_or(Error::NoHead)?;
+        for sequences in self.groups() {
+            let group = self.group(&sequences);
+            let flow = self.flow(ops, &sequences)?;
+            let read = self.run(ops, &until, &weights, &group, flow, None)?.ok_or(Error::NoHead)?;
             tap.value(layer, x, &read)?;
             self.buffers.give(read);
         }
@@ -307,25 +444,40 @@ impl<'a> Executor<'a> {
         layer: &Layer,
         weights: &Ready<'_>,
         group: &Group<'_>,
-        hidden: Vec<f32>,
+        flow: Flow,
         tap: Option<&mut dyn Tap>,
     ) -> Result<Option<Vec<f32>>> {
         for op in ops {
             self.turns_of(op);
         }
         let Executor { settings, buffers, turns, .. } = self;
-        weights.run(settings, buffers, ops, layer, group, hidden, find(turns), tap)
+        weights.run(settings, buffers, ops, layer, group, flow, find(turns), tap)
     }
 
     /// Makes the sines of a rope once for all layers.
     fn turns_of(&mut self, op: &Op) {
         let Op::Rope { table, .. } = op else { return };
+        let tokens = self.tokens();
         if !self.turns.iter().any(|(other, _)| Arc::ptr_eq(table, other)) {
-            let plain = || Turns::new(table.of(self.tokens), table.scale, self.tokens);
+            let plain = || Turns::new(table.of(tokens), table.scale, tokens);
             let turns = self.places.as_ref().map_or_else(plain, |places| places.turns(table));
             self.turns.push((table.clone(), Arc::new(turns)));
         }
     }
+}
+
+impl Part<'_> {
+    /// Its sequences.
+    fn count(&self) -> usize {
+        self.input.ids.len().checked_div(self.input.tokens).unwrap_or(0)
+    }
+}
+
+/// The width of the hidden states that the first layer of a stack makes of its embeddings.
+fn embedded(layer: &Layer) -> Option<usize> {
+    layer.ops.iter().find(|op| matches!(op, Op::Embed { .. }))?;
+    let widths = widths(layer, |_| None).ok()?;
+    widths.get(layer::hidden_result(layer)?.index()).copied()
 }
 
 /// Sines that were made before.
@@ -333,13 +485,6 @@ type Made = [(Arc<Frequencies>, Arc<Turns>)];
 
 fn find(made: &Made) -> impl Fn(&Arc<Frequencies>) -> Option<Arc<Turns>> {
     |table| made.iter().find(|(other, _)| Arc::ptr_eq(table, other)).map(|(_, turns)| turns.clone())
-}
-
-/// The width of the hidden states that the first layer makes of its embeddings.
-fn embedded(layer: &Layer) -> Option<usize> {
-    layer.ops.iter().find(|op| matches!(op, Op::Embed { .. }))?;
-    let widths = widths(layer, |_| None).ok()?;
-    widths.get(layer::hidden_result(layer)?.index()).copied()
 }
 
 /// Whether the ids and positions are in the tables, and the op's shape is one that the kernels have.

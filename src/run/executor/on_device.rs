@@ -5,14 +5,14 @@
 
 use std::sync::Arc;
 
-use planish_kernels::cpu::{self, Attention, Rotation, Sequences, Turns};
+use planish_kernels::cpu::{self, Attention, Rotation, Turns};
 use planish_kernels::device::{Device, Norm};
 
 use super::buffers::Buffers;
-use super::layer::{self, Group, Values, hidden_result, last_uses};
+use super::layer::{self, Flow, Group, Values, hidden_result, last_uses};
 use super::weights::{Loaded, Matrix, Stack, borrowed, finite_bf16, read};
 use super::{Result, Settings, Tap, experts, heads};
-use crate::model::{Frequencies, Layer, Mask, NormKind, Op, Turn, Value};
+use crate::model::{Frequencies, Layer, NormKind, Op, Turn, Value};
 use crate::run::Weight;
 
 /// A device that says what it left to the processor.
@@ -49,6 +49,7 @@ pub(super) fn place<D: Counted>(device: &D, ops: &[Op], weights: &[Loaded<'_>]) 
             | Loaded::None
             | Loaded::Table(_)
             | Loaded::Experts(..)
+            | Loaded::Scores(..)
             | Loaded::Vector(_) => Placed::None,
         })
     };
@@ -63,7 +64,7 @@ pub(super) struct Run<'a, 'w, D: Device> {
     pub weights: &'a [Loaded<'w>],
     pub placed: &'a [Placed<D>],
     pub group: &'a Group<'a>,
-    pub hidden: &'a [f32],
+    pub flow: &'a Flow,
 }
 
 impl<D: Counted> Run<'_, '_, D> {
@@ -163,7 +164,7 @@ impl<D: Counted> Run<'_, '_, D> {
         self.device.left("statistics of experts or heads");
         let made = made.iter().map(|value| value.as_ref().map(|value| self.back(buffers, value)).transpose());
         let made = made.collect::<Result<Vec<_>>>()?;
-        let mut values = Values::of(made, self.ops.len(), vec![], buffers);
+        let mut values = Values::of(made, self.ops.len(), buffers);
         experts::tap(self.settings, &mut values, at, self.ops, layer, self.weights, self.group, tap)?;
         heads::tap(&mut values, at, self.ops, layer, self.group, tap)?;
         values.give_back();
@@ -194,13 +195,15 @@ impl<D: Counted> Run<'_, '_, D> {
         let (weights, placed) = (&self.weights[at - first], &self.placed[at - first]);
         let rounds = |stored| self.settings.activations.rounding(stored).is_some();
         Ok(match (op, weights, placed) {
-            (Op::Carried(_), ..) => device.upload(self.hidden)?,
+            (Op::Carried(carry), ..) => device.upload(self.flow.of(*carry))?,
             // Only the rows of the tokens at hand are read, and go there as the first value.
             (Op::Embed { .. }, ..) => self.on_cpu(None, buffers, made, at, first, turns)?,
             (Op::Linear { x, w, .. }, Loaded::Linear(.., stored), Placed::Linear(matrix, bias)) if !rounds(*stored) => {
                 let k = w.shape.last().copied().unwrap_or(1);
                 let n = w.shape.iter().product::<usize>() / k.max(1);
-                device.matmul(get(made, *x), rows, k, matrix, 0..n, bias.as_ref())?
+                // Values of the stack before have rows of their own.
+                let x = get(made, *x);
+                device.matmul(x, device.len(x) / k.max(1), k, matrix, 0..n, bias.as_ref())?
             }
             (Op::Heads { x, w }, Loaded::Linear(.., stored), Placed::Linear(matrix, _)) if !rounds(*stored) => {
                 let (count, n, k) = (w.shape[0], w.shape[1], w.shape[2]);
@@ -248,12 +251,10 @@ impl<D: Counted> Run<'_, '_, D> {
             (Op::Join { a, b, heads, shared }, ..) => {
                 device.join(get(made, *a), get(made, *b), rows, *heads, *shared)?
             }
-            (Op::Attend { q, k, v, heads, mask, scale, scores }, Loaded::Vector(sinks), _) => {
-                let (causal, window) = match mask {
-                    Mask::Causal => (true, None),
-                    Mask::Window(tokens) => (true, Some(*tokens)),
-                    Mask::All => (false, None),
-                };
+            (Op::Attend { q, k, v, heads, mask, scale, scores }, Loaded::Scores(sinks, table), _) => {
+                let (sequences, causal, window) = self.group.attending(*mask);
+                let bias = scores.bias.as_ref().zip(table.as_ref());
+                let bias = bias.map(|(bias, table)| bias.spread(table, sequences.queries, sequences.keys));
                 let shape = Attention {
                     heads: heads.q,
                     kv_heads: heads.kv,
@@ -265,10 +266,10 @@ impl<D: Counted> Run<'_, '_, D> {
                     cap: scores.cap,
                     slopes: scores.slopes.as_deref(),
                     sinks: sinks.as_deref(),
-                    bias: None,
+                    bias: bias.as_deref(),
                 };
                 let (q, k, v) = (get(made, *q), get(made, *k), get(made, *v));
-                device.attend(&shape, Sequences::of(self.group.tokens), q, k, v)?
+                device.attend(&shape, sequences, q, k, v)?
             }
             (Op::Add(a, b), ..) => {
                 let mut out = if a == b { device.copy(get(made, *a))? } else { self.own(made, *a, last, at)? };
@@ -364,7 +365,7 @@ impl<D: Counted> Run<'_, '_, D> {
                 _ => None,
             });
         }
-        let mut values = Values::of(values, self.ops.len(), vec![], buffers);
+        let mut values = Values::of(values, self.ops.len(), buffers);
         let value = layer::step(self.settings, &mut values, at, op, &self.weights[at - first], self.group, turns)?;
         values.give_back();
         let placed = self.device.upload(&value)?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use planish_kernels::cpu::Turns;
 
 use super::buffers::Buffers;
-use super::layer::{self, Group};
+use super::layer::{self, Flow, Group};
 use super::weights::Loaded;
 use super::{Result, Settings, Tap};
 use crate::model::{Frequencies, Layer, Op, Value};
@@ -53,19 +53,19 @@ impl<'a> Ready<'a> {
         ops: &[Op],
         layer: &Layer,
         group: &Group<'_>,
-        hidden: Vec<f32>,
+        flow: Flow,
         turns: impl Fn(&Arc<Frequencies>) -> Option<Arc<Turns>>,
         tap: Option<&mut dyn Tap>,
     ) -> Result<Option<Vec<f32>>> {
         #[cfg(feature = "cuda")]
         if let Place::Cuda(device) = settings.place {
             let (weights, placed) = (&self.loaded[..], &self.placed[..]);
-            let run = Run { device, settings, ops, weights, placed, group, hidden: &hidden };
+            let run = Run { device, settings, ops, weights, placed, group, flow: &flow };
             let made = run.layer(buffers, layer, turns, tap)?;
-            buffers.give(hidden);
+            flow.give(buffers);
             return Ok(made);
         }
-        layer::run(settings, buffers, ops, layer, &self.loaded, group, hidden, turns, tap)
+        layer::run(settings, buffers, ops, layer, &self.loaded, group, flow, turns, tap)
     }
 
     /// See [`layer::run_on`].
@@ -77,18 +77,18 @@ impl<'a> Ready<'a> {
         ops: &[Op],
         made: Vec<Option<Vec<f32>>>,
         group: &Group<'_>,
-        hidden: Vec<f32>,
+        flow: Flow,
         turns: impl Fn(&Arc<Frequencies>) -> Option<Arc<Turns>>,
         keep: &[Value],
     ) -> Result<Vec<Option<Vec<f32>>>> {
         #[cfg(feature = "cuda")]
         if let Place::Cuda(device) = settings.place {
             let (weights, placed) = (&self.loaded[..], &self.placed[..]);
-            let run = Run { device, settings, ops, weights, placed, group, hidden: &hidden };
+            let run = Run { device, settings, ops, weights, placed, group, flow: &flow };
             let made = run.part(buffers, made, turns, keep)?;
-            buffers.give(hidden);
+            flow.give(buffers);
             return Ok(made);
         }
-        layer::run_on(settings, buffers, ops, made, &self.loaded, group, hidden, turns, keep)
+        layer::run_on(settings, buffers, ops, made, &self.loaded, group, flow, turns, keep)
     }
 }

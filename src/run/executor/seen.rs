@@ -5,7 +5,7 @@ use std::sync::Arc;
 use planish_kernels::cpu::Turns;
 
 use super::buffers::Buffers;
-use super::layer::{self, Group};
+use super::layer::{self, Flow, Group};
 use super::weights::{Loaded, decoded};
 use super::{Error, Executor, Result, Settings};
 use crate::dialect::Tensors;
@@ -48,10 +48,11 @@ pub fn see(tower: &Tower, source: &Tensors, images: &[Image<'_>], settings: &Set
                     return Err(Error::Positions { tokens, rows: table.shape.first().copied().unwrap_or(0) });
                 }
             }
-            let group = Group { ids: &[], tokens, rows: tokens };
+            let (lengths, across_lengths) = (None, None);
+            let group = Group { ids: &[], tokens, rows: tokens, lengths, across: 0, across_lengths };
             let turns = |table: &Arc<Frequencies>| Some(Arc::new(axial(tower.patches, image, table)));
-            let ops = &stage.layer.ops;
-            let made = layer::run(settings, &mut buffers, ops, &stage.layer, &weights, &group, read, turns, None)?;
+            let (ops, flow) = (&stage.layer.ops, Flow { hidden: read, ..Flow::default() });
+            let made = layer::run(settings, &mut buffers, ops, &stage.layer, &weights, &group, flow, turns, None)?;
             *rows = made.unwrap_or_default();
         }
     }
@@ -190,8 +191,8 @@ impl Executor<'_> {
     /// # Errors
     /// As many tokens as there are not.
     pub fn place(&mut self, places: Places) -> Result<()> {
-        if places.of.len() != self.tokens || self.ids.len() != self.tokens {
-            return Err(Error::Sequences { ids: places.of.len(), tokens: self.tokens });
+        if places.of.len() != self.tokens() || self.rows() != self.tokens() {
+            return Err(Error::Sequences { ids: places.of.len(), tokens: self.tokens() });
         }
         self.turns.clear();
         self.places = Some(places);
@@ -203,11 +204,11 @@ impl Executor<'_> {
     /// # Errors
     /// As many rows as there are such tokens not.
     pub fn splice(&mut self, token: u32, rows: &[f32]) -> Result<()> {
-        let places: Vec<usize> = (0..self.ids.len()).filter(|&at| self.ids[at] == token).collect();
-        if self.next != 1 || places.len() * self.width != rows.len() {
-            return Err(Error::ImageTokens { found: places.len(), expected: rows.len() / self.width.max(1) });
+        let places: Vec<usize> = (0..self.rows()).filter(|&at| self.part().input.ids[at] == token).collect();
+        if self.next != 1 || places.len() * self.width() != rows.len() {
+            return Err(Error::ImageTokens { found: places.len(), expected: rows.len() / self.width().max(1) });
         }
-        for (at, row) in places.into_iter().zip(rows.chunks_exact(self.width)) {
+        for (at, row) in places.into_iter().zip(rows.chunks_exact(self.width())) {
             self.hidden.write(at, row)?;
         }
         Ok(())

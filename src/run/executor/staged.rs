@@ -9,11 +9,11 @@ use std::collections::BTreeMap;
 
 use super::buffers::Buffers;
 use super::carry::Hidden;
-use super::layer::{Group, hidden_result};
+use super::layer::hidden_result;
 use super::ready::Ready;
 use super::weights::Loaded;
 use super::{Executor, Result};
-use crate::model::{Layer, Op, Value, widths};
+use crate::model::{Carry, Layer, Op, Value, across, widths};
 
 /// Decides on weights by what flows into them.
 pub trait Stages {
@@ -34,8 +34,9 @@ impl<'a> Executor<'a> {
         if self.next >= self.steps() {
             return Ok(None);
         }
+        self.enter()?;
         let layer = self.layers[self.next];
-        let widths = widths(layer, |_| Some(self.width)).map_err(crate::run::Error::from)?;
+        let spans = self.spans(layer)?;
         let mut replaced = stages.vectors(layer)?;
         let mut between: BTreeMap<usize, Kept> = BTreeMap::new();
         let mut from = 0;
@@ -47,21 +48,24 @@ impl<'a> Executor<'a> {
             let keep = alive(layer, to);
             if cut.is_some() {
                 for value in keep.iter().filter(|value| value.index() >= from) {
-                    let kept = self.room(widths[value.index()], &between)?;
+                    let kept = self.room(spans[value.index()], &between)?;
                     between.insert(value.index(), kept);
                 }
             }
-            for (group, rows) in self.groups().enumerate() {
-                let made = self.part(layer, from, &weights, &mut between, group, rows.clone(), &widths, &keep)?;
+            for (group, sequences) in self.groups().enumerate() {
+                let made = self.stage(layer, from, &weights, &mut between, group, &sequences, &spans, &keep)?;
                 if let Some(value) = cut {
                     stages.see(layer, value, made[value.index()].as_deref().unwrap_or_default())?;
                 }
                 for (at, value) in made.into_iter().enumerate() {
                     let Some(value) = value else { continue };
                     match (between.get_mut(&at), cut) {
-                        (Some(kept), Some(_)) => kept.put(group, rows.start, at >= from, value, &mut self.buffers)?,
+                        (Some(kept), Some(_)) => {
+                            let row = sequences.start * spans[at].tokens;
+                            kept.put(group, row, at >= from, value, &mut self.buffers)?;
+                        }
                         (_, None) => {
-                            self.hidden.write(rows.start, &value)?;
+                            self.hidden.write(sequences.start * spans[at].tokens, &value)?;
                             self.buffers.give(value);
                         }
                         (None, Some(_)) => self.buffers.give(value),
@@ -80,28 +84,25 @@ impl<'a> Executor<'a> {
 
     /// Runs the ops from `from` on that `weights` are for over these rows: the values to keep.
     #[allow(clippy::too_many_arguments)]
-    fn part(
+    fn stage(
         &mut self,
         layer: &'a Layer,
         from: usize,
         weights: &Ready<'_>,
         between: &mut BTreeMap<usize, Kept>,
         group: usize,
-        rows: std::ops::Range<usize>,
-        widths: &[usize],
+        sequences: &std::ops::Range<usize>,
+        spans: &[Span],
         keep: &[Value],
     ) -> Result<Vec<Option<Vec<f32>>>> {
-        let sequences = Group { ids: &self.ids[rows.clone()], tokens: self.tokens, rows: rows.len() };
+        let rows = self.group(sequences);
         let ops = &layer.ops[from..from + weights.len()];
-        let mut hidden = vec![];
-        if ops.iter().any(|op| matches!(op, Op::Carried(_))) && self.next > 0 {
-            hidden = self.buffers.take(rows.len() * self.width);
-            self.hidden.read(rows.start, &mut hidden)?;
-        }
+        let flow = self.flow(ops, sequences)?;
         let mut made = Vec::with_capacity(layer.ops.len());
-        for (at, width) in widths[..from].iter().enumerate() {
+        for (at, Span { tokens, width }) in spans[..from].iter().enumerate() {
+            let (row, len) = (sequences.start * tokens, sequences.len() * tokens * width);
             made.push(match between.get_mut(&at) {
-                Some(kept) => Some(kept.take(group, rows.start, rows.len() * width, &mut self.buffers)?),
+                Some(kept) => Some(kept.take(group, row, len, &mut self.buffers)?),
                 None => None,
             });
         }
@@ -109,13 +110,30 @@ impl<'a> Executor<'a> {
             self.turns_of(op);
         }
         let Executor { settings, buffers, turns, .. } = self;
-        weights.run_on(settings, buffers, &layer.ops, made, &sequences, hidden, super::find(turns), keep)
+        weights.run_on(settings, buffers, &layer.ops, made, &rows, flow, super::find(turns), keep)
+    }
+
+    /// How large each value of a layer is.
+    fn spans(&self, layer: &Layer) -> Result<Vec<Span>> {
+        let before = self.stack.checked_sub(1).map(|before| &self.parts[before]);
+        let width = |carry| match carry {
+            Carry::Encoded => before.map(|part| part.width),
+            Carry::Hidden | Carry::Logits => Some(self.width()),
+        };
+        let widths = widths(layer, width).map_err(crate::run::Error::from)?;
+        let tokens = |across| before.filter(|_| across).map_or(self.tokens(), |part| part.input.tokens);
+        Ok(across(layer)
+            .into_iter()
+            .zip(widths)
+            .map(|(across, width)| Span { tokens: tokens(across), width })
+            .collect())
     }
 
     /// Room for a value beside those that are kept already.
-    fn room(&mut self, width: usize, between: &BTreeMap<usize, Kept>) -> Result<Kept> {
-        let (rows, memory) = (self.ids.len(), self.settings.memory);
-        let used = between.values().map(Kept::in_memory).sum::<usize>() + self.hidden.in_memory();
+    fn room(&mut self, Span { tokens, width }: Span, between: &BTreeMap<usize, Kept>) -> Result<Kept> {
+        let (rows, memory) = (self.part().count() * tokens, self.settings.memory);
+        let carried = self.hidden.in_memory() + self.encoded.as_ref().map_or(0, Hidden::in_memory);
+        let used = between.values().map(Kept::in_memory).sum::<usize>() + carried;
         let bytes = rows * width * size_of::<f32>();
         if bytes > memory.saturating_sub(used) {
             return Ok(Kept::File(Hidden::new(rows, width, 0)?));
@@ -125,6 +143,15 @@ impl<'a> Executor<'a> {
         }
         Ok(Kept::Memory { parts: vec![vec![]; self.groups().count()], bytes })
     }
+}
+
+/// How large a value is.
+#[derive(Clone, Copy)]
+struct Span {
+    /// Rows of a sequence.
+    tokens: usize,
+    /// Elements of a row.
+    width: usize,
 }
 
 /// A value between two stages, `[rows, width]`.

@@ -25,6 +25,8 @@ pub(super) enum Loaded<'a> {
     Experts(Stack<'a>, Option<Vec<f32>>),
     /// A vector beside an op that multiplies nothing.
     Vector(Option<Vec<f32>>),
+    /// What attention's scores are changed by: sinks and the table of a bias.
+    Scores(Option<Vec<f32>>, Option<Vec<f32>>),
 }
 
 /// The matrices of experts.
@@ -110,7 +112,10 @@ impl<'a> Loaded<'a> {
                 };
                 Loaded::Experts(stack, bias)
             }
-            Op::Attend { scores, .. } => Loaded::Vector(bias_of(scores.sinks.as_ref())?),
+            Op::Attend { scores, .. } => {
+                let table = scores.bias.as_ref().map(|bias| &bias.table);
+                Loaded::Scores(bias_of(scores.sinks.as_ref())?, bias_of(table)?)
+            }
             Op::Route { bias, .. } => Loaded::Vector(bias_of(bias.as_ref())?),
             Op::Carried(_)
             | Op::Rope { .. }
