@@ -113,7 +113,7 @@ impl Layerwise<'_> {
             }
             executor.step_in_stages(&mut worker)?;
             if let Some(journal) = journal.as_deref_mut() {
-                self.record(journal, &executor)?;
+                Layerwise::record(journal, &executor)?;
             }
             progress(done + 1, steps)?;
         }
@@ -170,7 +170,7 @@ impl Layerwise<'_> {
         Ok(journal.layers())
     }
 
-    fn record(&self, journal: &mut Journal, executor: &Executor<'_>) -> Result<()> {
+    fn record(journal: &mut Journal, executor: &Executor<'_>) -> Result<()> {
         let (mut piece, mut failed) = (0, None);
         let written = journal.layer_done(|values| {
             piece += 1;

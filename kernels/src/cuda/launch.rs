@@ -45,12 +45,14 @@ impl Size {
     }
 }
 
+/// A pointer to nothing.
+const NULL: u64 = 0;
+
 impl Cuda {
     pub(super) fn launch(&self, name: &'static str, size: Size, args: &mut [Arg<'_>]) -> Result<()> {
         let Some(function) = self.functions.get(name) else {
             return Err(Error::Unusable { device: self.name.clone(), why: format!("it has no kernel {name}") });
         };
-        const NULL: u64 = 0;
         let mut builder = self.stream.launch_builder(function);
         for arg in args.iter_mut() {
             match arg {

@@ -105,7 +105,6 @@ impl Error {
         match self {
             Error::Weight(error) => error.kind(),
             Error::Method(error) => error.kind(),
-            Error::Device(_) => Kind::Unsupported,
             Error::Spill(_) => Kind::Io,
             Error::Activation { .. }
             | Error::Token { .. }
@@ -114,7 +113,7 @@ impl Error {
             | Error::Image { .. }
             | Error::ImageTokens { .. }
             | Error::TooMany { .. } => Kind::Bad,
-            Error::Shared { .. } | Error::NoEmbedding | Error::NoHead => Kind::Unsupported,
+            Error::Device(_) | Error::Shared { .. } | Error::NoEmbedding | Error::NoHead => Kind::Unsupported,
         }
     }
 

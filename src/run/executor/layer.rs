@@ -36,7 +36,9 @@ pub(super) struct Flow {
 impl Flow {
     /// Gives back what is not read any more.
     pub(super) fn give(self, buffers: &mut Buffers) {
-        [self.hidden, self.encoded].into_iter().for_each(|buffer| buffers.give(buffer));
+        for buffer in [self.hidden, self.encoded] {
+            buffers.give(buffer);
+        }
     }
 
     /// What was left under this name.

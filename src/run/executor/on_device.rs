@@ -185,7 +185,7 @@ impl<D: Counted> Run<'_, '_, D> {
     fn step(
         &self,
         buffers: &mut Buffers,
-        made: &mut Vec<Option<D::Buf>>,
+        made: &mut [Option<D::Buf>],
         last: &[usize],
         at: usize,
         first: usize,
