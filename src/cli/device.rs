@@ -110,10 +110,10 @@ pub(crate) fn run(_: &Args, out: &Out) -> anyhow::Result<()> {
             }));
             let mut text = show::table(&["device", "name", ">memory", ">capability", "usable"], &rows);
             if let Some(driver) = &found.driver {
-                text += &format!("\nNVIDIA driver: serves CUDA {driver}\n");
+                text.extend(["\nNVIDIA driver: serves CUDA ", driver, "\n"]);
             }
             if let Some(problem) = &found.problem {
-                text += &format!("\nno GPU: {problem}\n");
+                text.extend(["\nno GPU: ", problem, "\n"]);
             }
             text
         },

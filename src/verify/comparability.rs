@@ -207,7 +207,8 @@ fn tokenizers(reference: &Party<'_>, candidate: &Party<'_>, texts: &[Text]) -> R
     let encode = |encoder: &Encoder| -> Result<Vec<Vec<u32>>, text::Error> {
         texts.iter().map(|text| encoder.encode(&text.text)).collect()
     };
-    let tokenizer = |party: &Party<'_>, source| super::Error::Tokenizer { which: party.which, source };
+    let tokenizer =
+        |party: &Party<'_>, source| super::Error::Tokenizer { which: party.which, source: Box::new(source) };
     let (a, b) = match (&reference.encoder, &candidate.encoder) {
         (Ok(a), Ok(b)) => (a, b),
         (Ok(a), Err(why)) => {

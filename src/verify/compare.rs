@@ -267,11 +267,15 @@ impl<'a> Run<'a> {
         };
         let inputs: Vec<Input<'a>> = inputs.map(input).collect();
         let executor = Executor::over(side.model, side.source, &inputs, side.settings);
-        Ok(Run { which, settings: side.settings, executor: executor.map_err(|source| Error::Run { which, source })? })
+        Ok(Run {
+            which,
+            settings: side.settings,
+            executor: executor.map_err(|source| Error::Run { which, source: Box::new(source) })?,
+        })
     }
 
     fn named<T>(&self, result: crate::run::executor::Result<T>) -> Result<T> {
-        result.map_err(|source| Error::Run { which: self.which, source })
+        result.map_err(|source| Error::Run { which: self.which, source: Box::new(source) })
     }
 
     fn step(&mut self) -> Result<Option<&'a Layer>> {

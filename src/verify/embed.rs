@@ -76,7 +76,7 @@ pub(super) fn run(
     let encoder = reference.encoder.as_ref().or(candidate.encoder.as_ref());
     let encoder = encoder.map_err(|why| Error::NoTokenizer { why: why.to_string() })?;
     let context = options.context().min(reference.subject.config.context);
-    let tokenizer = |source| Error::Tokenizer { which: reference.which, source };
+    let tokenizer = |source| Error::Tokenizer { which: reference.which, source: Box::new(source) };
     let lines = lines(encoder, texts, context, options.limit).map_err(tokenizer)?;
     if lines.is_empty() {
         return Err(Error::NoLines);

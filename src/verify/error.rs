@@ -55,13 +55,13 @@ pub enum Error {
     BaselineMetric { metric: String },
     /// A tokenizer that gave up on a text.
     #[error("the {which}'s tokenizer: {source}")]
-    Tokenizer { which: Which, source: text::Error },
+    Tokenizer { which: Which, source: Box<text::Error> },
     /// No tokenizer at all.
     #[error("neither model's tokenizer can be run: {why}")]
     NoTokenizer { why: String },
     /// One of them cannot be run.
     #[error("the {which}: {source}")]
-    Run { which: Which, source: executor::Error },
+    Run { which: Which, source: Box<executor::Error> },
     /// They are not the same kind of model.
     #[error("{what} is {reference} in the reference and {candidate} in the candidate")]
     Incomparable { what: &'static str, reference: usize, candidate: usize },
@@ -100,7 +100,7 @@ pub enum Error {
     NoPairs { file: String },
     /// A text of a pair that the tokenizer gave up on.
     #[error("{file}: {source}")]
-    PairText { file: String, source: text::Error },
+    PairText { file: String, source: Box<text::Error> },
     /// A way of scoring that scores nothing.
     #[error("{protocol}: at least 4 tokens of context, and a stride of 1 up to that")]
     Protocol { protocol: Protocol },

@@ -22,7 +22,7 @@ fn split(line: &str) -> Option<(String, String)> {
 
 /// The pairs of a text, at most `limit`, each side cut to `context` tokens.
 pub(super) fn cut(text: &Text, encoder: &Encoder, pair: Pair, context: usize, limit: usize) -> Result<Sequences> {
-    let failed = |source: text::Error| Error::PairText { file: text.name.clone(), source };
+    let failed = |source: text::Error| Error::PairText { file: text.name.clone(), source: Box::new(source) };
     let ids = |side: &str| -> Result<Vec<u32>> {
         let ids = encoder.encode(side).map_err(failed)?;
         Ok(encoder.bos.into_iter().chain(ids).chain(pair.end).collect())
