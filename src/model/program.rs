@@ -113,6 +113,16 @@ impl Layer {
             _ => None,
         }
     }
+
+    /// Leaves what the head would read, before that is scaled for it.
+    fn end_before_head(&mut self) {
+        let Some((count, mut x)) = self.head().map(|head| (head.before.len(), head.x)) else { return };
+        while let Some(Op::Affine { x: unscaled, .. }) = self.maker(x) {
+            x = *unscaled;
+        }
+        self.ops.truncate(count);
+        self.results = vec![(Carry::Hidden, x)];
+    }
 }
 
 /// The layer that makes logits, taken apart.
@@ -174,10 +184,16 @@ pub struct Model {
 }
 
 impl Model {
-    /// The same without the layer that makes logits, if there is one: hidden states are what is left.
+    /// The same without what makes logits, if there is such: the last hidden states are left, normed as those of a base
+    /// class are.
     pub fn without_head(mut self) -> Model {
-        if self.objective.has_head() {
-            self.stacks.last_mut().and_then(|stack| stack.layers.pop());
+        if let Some(layers) = self.stacks.last_mut().map(|stack| &mut stack.layers) {
+            match (self.objective, layers.last_mut()) {
+                // A dense layer and a norm of its own are parts of such a head.
+                (Objective::Masked, _) => _ = layers.pop(),
+                (Objective::Causal | Objective::Seq2Seq, Some(last)) => last.end_before_head(),
+                (Objective::Causal | Objective::Seq2Seq, None) | (Objective::Hidden, _) => {}
+            }
         }
         Model { objective: Objective::Hidden, ..self }
     }

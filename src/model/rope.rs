@@ -86,7 +86,7 @@ pub enum Scaling {
         beta_slow: Option<f64>,
         /// The scale of sine and cosine, if not the paper's `0.1 ln(factor) + 1`.
         attention: Option<f64>,
-        /// `mscale_all_dim`, by which latent attention scales its scores: see [`Rope::score_scale`].
+        /// `mscale_all_dim`, by which latent attention scales its scores: see `Rope::score_scale`.
         all: Option<f64>,
         /// Whether the ends of the ramp are whole dimensions.
         truncate: bool,

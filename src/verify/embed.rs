@@ -37,18 +37,14 @@ struct Line<'a> {
     ids: Vec<u32>,
 }
 
-/// Whether vectors are what is compared: neither has a head, or one of two encoders has none. Then both are run without.
+/// Whether vectors are what is compared: one of the two has no head. Then both are run without.
 pub(super) fn wanted(reference: &mut Party<'_>, candidate: &mut Party<'_>) -> bool {
-    let objective = |party: &Party<'_>| party.subject.model.objective;
-    let encoders = [&*reference, &*candidate].iter().all(|party| party.subject.config.encoder.is_some());
-    let (a, b) = (objective(reference), objective(candidate));
-    if a != b && encoders {
-        for model in [&mut reference.subject.model, &mut candidate.subject.model] {
-            *model = model.clone().without_head();
-        }
-        return true;
+    let models = [&mut reference.subject.model, &mut candidate.subject.model];
+    let wanted = models.iter().any(|model| model.objective == Objective::Hidden);
+    if wanted {
+        models.into_iter().for_each(|model| *model = model.clone().without_head());
     }
-    a == Objective::Hidden && b == Objective::Hidden
+    wanted
 }
 
 /// How vectors are made: as either checkpoint says, else as is usual. Two that say different things do not compare.
