@@ -76,7 +76,8 @@ fn there_and_back(model: &Path, ty: &str, extra: &[&str]) -> PathBuf {
     // A tower is no part of a GGUF, nor what leads to it of the names beside it.
     let language = |(name, tensor): (String, _)| {
         let seen = ["vision", "visual", "multi_modal"].iter().any(|part| name.contains(part));
-        (!seen).then(|| (name.replacen("language_model.model.", "model.", 1).replacen("language_model.", "", 1), tensor))
+        (!seen)
+            .then(|| (name.replacen("language_model.model.", "model.", 1).replacen("language_model.", "", 1), tensor))
     };
     let original: BTreeMap<String, _> = tensors(model).into_iter().filter_map(language).collect();
     let mut restored = tensors(&folder);
