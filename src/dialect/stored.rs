@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use planish_formats::{Dtype, Storage};
 
+use crate::model::Held;
+
 /// How the elements of a logical tensor are stored.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Stored {
@@ -71,6 +73,12 @@ impl Stored {
             Stored::Whole(storage) | Stored::Merged(storage) => Some(storage),
             Stored::Packed(_) => None,
         }
+    }
+}
+
+impl Held for Stored {
+    fn as_linear(&self) -> bool {
+        matches!(self, Stored::Packed(_))
     }
 }
 

@@ -245,6 +245,12 @@ impl Gather {
         }
     }
 
+    /// The tensors that are the linears of which this one has all rows, however those lie: [`Gather::row_tensors`], and a
+    /// `Conv1D`, which has a linear's rows as its columns.
+    pub fn linears(&self) -> Option<Vec<&str>> {
+        if let Gather::Transposed(name) = self { Some(vec![name]) } else { self.row_tensors() }
+    }
+
     /// For a tensor that is another one's rows in another order: the row there that becomes row `row` of `rows` here.
     pub fn source_row(&self, row: usize, rows: usize) -> usize {
         match self {

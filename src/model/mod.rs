@@ -45,7 +45,7 @@ pub use op::{Activation, Heads, Mask, NormKind, Op, Routing, Scores, Scoring, Tu
 pub use program::{Carry, Index, Layer, Logits, Model, Objective, Param, Stack, Value};
 pub use reader::{ConfigReader, Json};
 pub use relative::RelativeBias;
-pub use release::{Tensor, ahead, left_behind, release, runnable};
+pub use release::{Held, Tensor, ahead, left_behind, release, runnable};
 pub use restore::{released, restore};
 pub use role::Role;
 pub use rope::{Frequencies, Rope, Scaling};

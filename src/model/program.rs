@@ -198,6 +198,18 @@ impl Model {
         Model { objective: Objective::Hidden, ..self }
     }
 
+    /// Takes the weights that are linears in the checkpoint as they are, instead of transposed.
+    pub(super) fn turn_back(&mut self, linear: impl Fn(&str) -> bool) {
+        let layers = self.stacks.iter_mut().flat_map(|stack| &mut stack.layers);
+        for param in layers.flat_map(|layer| &mut layer.ops).flat_map(Op::params_mut) {
+            if let Gather::Transposed(name) = &mut param.from
+                && linear(name)
+            {
+                param.from = Gather::Whole(std::mem::take(name));
+            }
+        }
+    }
+
     /// Every weight and bias with its layer, in the order of execution. A tied embedding comes twice.
     pub fn params(&self) -> impl Iterator<Item = (&Layer, &Param)> {
         self.stacks.iter().flat_map(|s| &s.layers).flat_map(|layer| layer.params().map(move |p| (layer, p)))

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use planish_formats::Info;
+use planish_formats::{Info, Storage};
 
 use super::{Architecture, Config, Error, Gather, Head, Model, Objective, Param, Result, Role};
 
@@ -23,9 +23,22 @@ pub struct Tensor {
     pub keep_f32: bool,
 }
 
+/// How a checkpoint holds a tensor.
+pub trait Held {
+    /// Whether a weight is there as a linear `[out, in]`, even if the model's class stores it `[in, out]`: what packs
+    /// a `Conv1D` makes a linear of it.
+    fn as_linear(&self) -> bool;
+}
+
+impl Held for Storage {
+    fn as_linear(&self) -> bool {
+        false
+    }
+}
+
 /// All tensors of the GGUF of this checkpoint, in the order of execution, each once. Every tensor of the checkpoint
 /// that one comes from is there and of the right shape; the checkpoint has no tensor of which nothing is known.
-pub fn release<S>(architecture: &Architecture, config: &Config, checkpoint: &[Info<S>]) -> Result<Vec<Tensor>> {
+pub fn release<S: Held>(architecture: &Architecture, config: &Config, checkpoint: &[Info<S>]) -> Result<Vec<Tensor>> {
     architecture.held(config)?;
     let (model, mut tensors) = checked(architecture, config, checkpoint)?;
     if model.objective == Objective::Masked {
@@ -48,13 +61,20 @@ pub fn left_behind<S>(released: &[Tensor], config: &Config, checkpoint: &[Info<S
 }
 
 /// The program over this checkpoint's tensors, checked as in [`release`], whether or not llama.cpp could run it.
-pub fn runnable<S>(architecture: &Architecture, config: &Config, checkpoint: &[Info<S>]) -> Result<Model> {
+pub fn runnable<S: Held>(architecture: &Architecture, config: &Config, checkpoint: &[Info<S>]) -> Result<Model> {
     Ok(checked(architecture, config, checkpoint)?.0)
 }
 
-fn checked<S>(architecture: &Architecture, config: &Config, checkpoint: &[Info<S>]) -> Result<(Model, Vec<Tensor>)> {
+fn checked<S: Held>(
+    architecture: &Architecture,
+    config: &Config,
+    checkpoint: &[Info<S>],
+) -> Result<(Model, Vec<Tensor>)> {
     let found: BTreeMap<&str, &[usize]> = checkpoint.iter().map(|i| (i.name.as_str(), i.shape.as_slice())).collect();
-    let model = architecture.program(config, |name| found.contains_key(name))?;
+    let mut model = architecture.program(config, |name| found.contains_key(name))?;
+    let linears: BTreeSet<&str> =
+        checkpoint.iter().filter(|i| i.storage.as_linear()).map(|i| i.name.as_str()).collect();
+    model.turn_back(|name| linears.contains(name));
     let params = model.params().map(|(layer, p)| (layer.block, p)).chain(model.tables.iter().map(|p| (None, p)));
     let mut names = BTreeSet::new();
     let tensors: Vec<Tensor> =

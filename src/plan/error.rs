@@ -152,8 +152,10 @@ impl Error {
             Error::NoEncoder { .. } => Some("`planish inspect --types` lists the types that can be written".to_owned()),
             Error::DoesNotFit { .. } => Some("name a type of smaller blocks for it with `--tensor-type`".to_owned()),
             Error::NotPacked { .. } => Some("choose other groups with `--group-size`, or another target".to_owned()),
-            Error::NothingToPack { .. }
-            | Error::Recipe(_)
+            Error::NothingToPack { .. } => {
+                Some("`--to gptq-int4` and its like take those that are stored [in, out] as well".to_owned())
+            }
+            Error::Recipe(_)
             | Error::NoArchitecture
             | Error::NotAFolder
             | Error::NoTower

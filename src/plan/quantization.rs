@@ -12,7 +12,7 @@ use super::job::ahead_warning;
 use super::{Error, Result};
 use crate::checkpoint::{About, Checkpoint, Json, embedding_files};
 use crate::dialect::{Linear, Stored, Target};
-use crate::model::{self, Model, Op, Param};
+use crate::model::{self, Gather, Model, Op, Param};
 
 /// The name of the one file of weights, or of the parts and their index.
 const WEIGHTS: &str = "model.safetensors";
@@ -60,6 +60,8 @@ pub enum Becomes {
         linear: Linear,
         /// Linears of one number read the same value: they share a scale where the target asks for that.
         reads: usize,
+        /// How the source's tensor becomes the linear `[out, in]`.
+        from: Gather,
     },
 }
 
@@ -94,16 +96,20 @@ impl Quantization {
         let architecture = model::architecture(config)?;
         let settings = architecture.config(config)?;
         let program = model::runnable(architecture, &settings, source.infos())?.expanded();
-        let (chosen, mut left) = linears(&program);
+        let (chosen, mut left) = linears(&program, &target);
         let beside = |name: &str| !settings.tower(name);
         left.extend(not_run(&program, source.infos()).into_iter().filter(|name| beside(name)));
         let scale = scale_type(source.infos());
         let mut tensors = vec![];
         for info in source.infos() {
             let becomes = match (chosen.get(info.name.as_str()), &info.shape[..]) {
-                (Some(&reads), &[rows, cols]) => {
+                (Some(&Chosen { reads, transposed }), &[rows, cols]) => {
                     let refused = |why| Error::NotPacked { tensor: info.name.clone(), target: target.name, why };
-                    Becomes::Packed { linear: Linear::new(&target, scale, [rows, cols]).map_err(refused)?, reads }
+                    let shape = if transposed { [cols, rows] } else { [rows, cols] };
+                    let linear = Linear::new(&target, scale, shape).map_err(refused)?;
+                    let name = info.name.clone();
+                    let from = if transposed { Gather::Transposed(name) } else { Gather::Whole(name) };
+                    Becomes::Packed { linear, reads, from }
                 }
                 _ => Becomes::Kept(kept(info.storage)),
             };
@@ -177,18 +183,28 @@ fn module(tensor: &str) -> &str {
     tensor.strip_suffix(".weight").unwrap_or(tensor)
 }
 
-/// The tensors that linears of layers read, each with a number for the value that they read; and the modules of all other
-/// linears. Heads, embeddings and what routes tokens to experts stay as they are.
-fn linears(program: &Model) -> (BTreeMap<String, usize>, Vec<String>) {
+/// A tensor that becomes a quantized linear.
+#[derive(Clone, Copy)]
+struct Chosen {
+    /// A number for the value that it reads.
+    reads: usize,
+    /// Whether it is stored `[in, out]`.
+    transposed: bool,
+}
+
+/// The tensors that linears of layers read, and the modules of all other linears. Heads, embeddings and what routes tokens
+/// to experts stay as they are.
+fn linears(program: &Model, target: &Target) -> (BTreeMap<String, Chosen>, Vec<String>) {
     let (mut chosen, mut left, mut values) = (BTreeMap::new(), vec!["lm_head".to_owned()], 0);
     for layer in program.stacks.iter().flat_map(|stack| &stack.layers) {
         for group in model::groups(layer) {
             values += 1;
             for weight in group.weights {
-                let packed = layer.block.is_some() && packable(weight);
+                let transposed = matches!(weight.from, Gather::Transposed(_));
+                let packed = layer.block.is_some() && packable(weight) && (!transposed || target.packs_conv1d());
                 for (name, _) in weight.from.sources(&weight.shape) {
                     if packed {
-                        chosen.insert(name.to_owned(), values);
+                        chosen.insert(name.to_owned(), Chosen { reads: values, transposed });
                     } else {
                         left.push(module(name).to_owned());
                     }
@@ -226,11 +242,10 @@ fn not_run(program: &Model, infos: &[Info<Stored>]) -> Vec<String> {
     left.filter_map(|info| info.name.strip_suffix(".weight")).map(str::to_owned).collect()
 }
 
-/// Whether the checkpoint has the weight as a linear `[out, in]`, or as some rows of each head of one, and it does not route
-/// tokens.
+/// Whether the checkpoint has the weight as a linear, or as some rows of each head of one, and it does not route tokens.
 fn packable(weight: &Param) -> bool {
     const ROUTER: &str = "ffn_gate_inp";
-    weight.from.row_tensors().is_some() && !weight.role.gguf().starts_with(ROUTER)
+    weight.from.linears().is_some() && !weight.role.gguf().starts_with(ROUTER)
 }
 
 /// Scales are in the type of the weights, but never wider than 16 bits.

@@ -59,7 +59,7 @@ impl<'a> IntoFolder<'a> {
 
     /// The linears that a weight's rows are rows of, in the order of its matrices.
     fn linears(&self, weight: &Param) -> Option<Vec<(usize, &'a Linear)>> {
-        weight.from.row_tensors()?.into_iter().map(|name| self.linear(name)).collect()
+        weight.from.linears()?.into_iter().map(|name| self.linear(name)).collect()
     }
 
     /// A vector, which keeps its type; and by how much the program's values are larger than the checkpoint's.

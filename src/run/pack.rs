@@ -108,14 +108,13 @@ impl Worker<'_> {
     fn tensor(&mut self, tensor: &Converted) -> Result<()> {
         match &tensor.becomes {
             Becomes::Kept(storage) => self.keep(tensor, *storage),
-            Becomes::Packed { linear, reads } => self.pack(tensor, linear, *reads),
+            Becomes::Packed { linear, reads, from } => self.pack(tensor, linear, *reads, from),
         }
     }
 
-    fn pack(&mut self, tensor: &Converted, linear: &Linear, reads: usize) -> Result<()> {
+    fn pack(&mut self, tensor: &Converted, linear: &Linear, reads: usize, from: &Gather) -> Result<()> {
         let global = if self.pack.plan.target.shares() { self.global(reads)? } else { 1.0 };
-        let gather = Gather::Whole(tensor.name.clone());
-        let weight = Weight::new(&self.pack.plan.checkpoint.source, &gather, &tensor.shape)?;
+        let weight = Weight::new(&self.pack.plan.checkpoint.source, from, &linear.shape())?;
         self.values.resize(weight.rows * weight.cols, 0.0);
         let band = (BAND / weight.cols.max(1)).max(1).next_multiple_of(weight.step);
         for (i, out) in self.values.chunks_mut(band * weight.cols).enumerate() {

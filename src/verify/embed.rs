@@ -42,7 +42,9 @@ pub(super) fn wanted(reference: &mut Party<'_>, candidate: &mut Party<'_>) -> bo
     let models = [&mut reference.subject.model, &mut candidate.subject.model];
     let wanted = models.iter().any(|model| model.objective == Objective::Hidden);
     if wanted {
-        models.into_iter().for_each(|model| *model = model.clone().without_head());
+        for model in models {
+            *model = model.clone().without_head();
+        }
     }
     wanted
 }

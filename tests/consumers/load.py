@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Load what planish wrote with the real consumers, on the CPU, and compare logits with planish's own.
 
-    tests/run --consumers          # installs them, writes all targets of two models, and calls this
+    tests/run --consumers          # installs them, writes all targets of each model, and calls this
     load.py WORK_DIR [GOLDEN]
 
 WORK_DIR has a folder for each model and target, `MODEL/TARGET`, beside `MODEL/TARGET.logits.safetensors` with `ids` (I64,
@@ -13,12 +13,15 @@ import functools, json, os, sys, tempfile
 import torch
 import compressed_tensors.compressors.nvfp4.base as fp4
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, GPT2PreTrainedModel
 
 TOLERANCE = 1e-2
 torch.set_num_threads(2)
 # Four-bit floats are unpacked to BF16 whatever type the model is loaded in, which rounds them; in F32 they are exact.
 fp4.unpack_fp4_from_uint8 = functools.partial(fp4.unpack_fp4_from_uint8, dtype=torch.float32)
+# transformers would initialise the weights of GPT-2's c_proj before it reads them, which a quantized module has none of;
+# gptqmodel's own loader turns that off too.
+GPT2PreTrainedModel._init_weights = lambda self, module: None
 
 
 def model(folder):

@@ -18,15 +18,17 @@ const TOLERANCE: f32 = 1e-2;
 /// Tokens that the models are run on.
 const TOKENS: usize = 24;
 
-fn ids() -> Vec<u32> {
-    (0..TOKENS as u32).map(|i| 3 + i * 37 % 900).collect()
+/// Ids below `vocab`.
+fn ids(vocab: usize) -> Vec<u32> {
+    let of = vocab.min(903) as u32 - 3;
+    (0..TOKENS as u32).map(|i| 3 + i * 37 % of).collect()
 }
 
-/// Logits `[tokens, vocab]` of a folder.
-fn logits(folder: &Path) -> (usize, Vec<f32>) {
+/// The ids that a folder's model is run on, and their logits `[tokens, vocab]`.
+fn logits(folder: &Path) -> (Vec<u32>, Vec<f32>) {
     let checkpoint = Checkpoint::open(folder).expect("a checkpoint");
     let subject = Subject::of(&checkpoint).expect("a model");
-    let ids = ids();
+    let ids = ids(subject.config.vocab);
     let mut executor =
         Executor::new(&subject.model, &checkpoint.source, &ids, TOKENS, Settings::default()).expect("a run");
     while executor.step().expect("a step").is_some() {}
@@ -34,7 +36,7 @@ fn logits(folder: &Path) -> (usize, Vec<f32>) {
     let head = executor.head(&rows).expect("a head").expect("a causal model");
     let (tile, mut logits) = (head.tile(0..head.vocab(), None).expect("all of it"), vec![]);
     head.logits(&tile, 0..TOKENS, &mut logits).expect("logits");
-    (head.vocab(), logits)
+    (ids, logits)
 }
 
 /// The targets that hold a model of these columns, with groups that divide them.
@@ -61,7 +63,8 @@ fn logits_are_the_consumers() {
         let output = dir.path().join(&name);
         write(&root().join("fixtures/tiny-llama"), Target::named(&name).expect("a target"), &output, 2)
             .expect("a folder");
-        let (vocab, ours) = logits(&output);
+        let (_, ours) = logits(&output);
+        let vocab = ours.len() / TOKENS;
         let theirs: Vec<f32> = view.bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
         for (row, theirs) in theirs.chunks(width).enumerate() {
             let at = (TOKENS - tokens + row) * vocab;
@@ -71,22 +74,26 @@ fn logits_are_the_consumers() {
     }
 }
 
-/// Writes every target of two models with the logits of each to `$PLANISH_CONSUMERS`.
+/// Writes every target of each model that it can hold with the logits of each to `$PLANISH_CONSUMERS`.
 #[test]
 #[ignore = "for tests/run --consumers"]
 fn write_for_consumers() {
     let work = PathBuf::from(std::env::var_os("PLANISH_CONSUMERS").expect("$PLANISH_CONSUMERS"));
     let mut models = BTreeMap::from([("tiny-llama", (root().join("fixtures/tiny-llama"), 256))]);
     models.extend(installed("smollm2").map(|folder| ("smollm2", (folder, 576))));
+    // Their linears are stored [in, out].
+    models.extend(["gpt2", "openai-gpt"].map(|name| (name, (root().join("fixtures/golden-logits").join(name), 64))));
     for (model, (folder, columns)) in models {
         std::fs::create_dir_all(work.join(model)).expect("a folder");
-        for (name, target) in targets(columns) {
+        let conv1d = columns == 64;
+        for (name, target) in targets(columns).into_iter().filter(|(_, target)| !conv1d || target.packs_conv1d()) {
             let output = work.join(model).join(&name);
             if output.exists() {
                 std::fs::remove_dir_all(&output).expect("an old folder");
             }
             write(&folder, target, &output, 2).unwrap_or_else(|error| panic!("{model} {name}: {error}"));
-            let (vocab, logits) = logits(&output);
+            let (ids, logits) = logits(&output);
+            let vocab = logits.len() / TOKENS;
             let info = |name: &str, dtype, shape: &[usize]| Info {
                 name: name.to_owned(),
                 storage: Storage::Plain(dtype),
@@ -95,7 +102,7 @@ fn write_for_consumers() {
             let infos = [info("ids", Dtype::I64, &[TOKENS]), info("logits", Dtype::F32, &[TOKENS, vocab])];
             let path = work.join(model).join(format!("{name}.logits.safetensors"));
             let sink = safetensors::create(&path, &infos, None).expect("a file");
-            let ids: Vec<u8> = ids().iter().flat_map(|id| i64::from(*id).to_le_bytes()).collect();
+            let ids: Vec<u8> = ids.iter().flat_map(|id| i64::from(*id).to_le_bytes()).collect();
             sink.write_at(0, 0, &ids).expect("ids");
             sink.write_at(1, 0, &logits.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>()).expect("logits");
             sink.finish().expect("a file");

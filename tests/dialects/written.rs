@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use std::sync::atomic::AtomicBool;
 
 use planish::checkpoint::Checkpoint;
-use planish::dialect::{TARGETS, Target};
+use planish::dialect::{Stored, TARGETS, Target};
 use planish::model::Gather;
 use planish::plan::{Becomes, Quantization};
 use planish::run::{Outcome, Pack, Result, pack_folder};
@@ -75,6 +75,44 @@ fn every_target_writes_a_folder_that_reads_back() {
         let config: Value = serde_json::from_slice(&files(&output)["config.json"]).expect("JSON");
         assert_eq!(config["hidden_size"], 256);
         assert!(config["quantization_config"]["quant_method"].is_string());
+    }
+}
+
+/// GPT's linears are stored `[in, out]`. GPTQ's loaders make linears `[out, in]` of them; others leave them alone.
+#[test]
+fn conv1d_weights_become_linears_of_gptq() {
+    let dir = tempfile::tempdir().expect("a folder");
+    for name in ["gpt2", "openai-gpt"] {
+        let model = root().join("fixtures/golden-logits").join(name);
+        let open = |folder: &Path| Checkpoint::open(folder).expect("a checkpoint");
+        let target = Target::named("gptq-int8").and_then(|target| target.grouped(32).ok()).expect("a target");
+        let output = dir.path().join(name);
+        write(&model, target, &output, 2).expect("a folder");
+        let (source, back) = (open(&model), open(&output));
+        let (file, mut packed) = (planish_formats::open(&output).expect("a container"), 0);
+        for info in back.source.infos().iter().filter(|info| matches!(info.storage, Stored::Packed(_))) {
+            let module = info.name.strip_suffix(".weight").expect("a weight");
+            let [rows, cols] = info.shape[..] else { panic!("{info:?}") };
+            let part = |part: &str| file.view(&format!("{module}.{part}")).expect("a part").info.shape.clone();
+            assert_eq!((part("qweight"), part("scales")), (vec![cols / 4, rows], vec![cols / 32, rows]));
+            let mine = values(&back.source, &Gather::Whole(info.name.clone()), &info.shape, 64);
+            let theirs = values(&source.source, &Gather::Whole(info.name.clone()), &[cols, rows], 64);
+            for row in 0..rows {
+                for from in (0..cols).step_by(32) {
+                    let group = from..from + 32;
+                    let largest = group.clone().map(|col| theirs[col * rows + row].abs()).fold(0f32, f32::max);
+                    for col in group {
+                        let off = (mine[row * cols + col] - theirs[col * rows + row]).abs();
+                        assert!(off <= largest / 127.0, "{name} {module} [{row}, {col}] is off by {off}");
+                    }
+                }
+            }
+            packed += 1;
+        }
+        assert_eq!(packed, 8, "{name}");
+        let refused = Quantization::new(open(&model), Target::named("w8a16").expect("a target")).err();
+        let hint = refused.and_then(|error| error.hint()).expect("a refusal with a hint");
+        assert!(hint.contains("gptq"), "{hint}");
     }
 }
 

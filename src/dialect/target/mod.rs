@@ -103,6 +103,12 @@ impl Target {
         self.form != Form::Fp8Block
     }
 
+    /// Whether what loads it takes a `Conv1D` for a linear: GPTQ's loaders replace modules of both classes, others those
+    /// of `Linear` alone.
+    pub fn packs_conv1d(&self) -> bool {
+        matches!(self.form, Form::Gptq(_))
+    }
+
     /// Whether weights that read the same value must share a scale.
     pub fn shares(&self) -> bool {
         self.form == Form::Nvfp4
