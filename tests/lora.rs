@@ -6,9 +6,10 @@ mod lettered;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use planish::checkpoint::Checkpoint;
+use planish::checkpoint::{About, Checkpoint};
 use planish::run::Subject;
 use planish::run::executor::{Executor, Settings};
+use planish_formats::gguf::Value as GgufValue;
 use planish_formats::open;
 
 fn fixtures() -> PathBuf {
@@ -139,4 +140,50 @@ fn adapters_that_do_not_fit_are_refused() {
     assert!(status == 3 && told.contains("makes [64, 96], "), "{status}: {told}");
     let (status, told) = refused(&llama, &fixtures().join("lora"));
     assert!(status == 3 && told.contains("adapter_config.json"), "{status}: {told}");
+}
+
+/// What llama.cpp's converter makes of an adapter with one scale: the same tensors, shapes, keys and bytes.
+#[test]
+fn an_adapter_s_gguf_is_the_converter_s() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (adapter, path) = (fixtures().join("lora/usual"), dir.path().join("adapter.gguf"));
+    let model = base(&adapter);
+    let convert = ["convert", text(&model), "--lora", text(&adapter), "--adapter", "--to", "f32", "-o", text(&path)];
+    let (status, told) = planish(&convert);
+    assert_eq!(status, Some(0), "{told}");
+    let listing = std::fs::read(adapter.join("adapter.json")).expect("a listing");
+    let listing: serde_json::Value = serde_json::from_slice(&listing).expect("JSON");
+    let About::Gguf(kv) = Checkpoint::open(&path).expect("a GGUF").about else { panic!("no GGUF") };
+    let keys: Vec<&str> = listing["keys"].as_object().expect("keys").keys().map(String::as_str).collect();
+    assert_eq!(kv.iter().count(), keys.len(), "{keys:?}");
+    for key in keys {
+        let want = &listing["keys"][key];
+        let same = match kv.get(key).unwrap_or_else(|| panic!("no {key}")) {
+            GgufValue::String(text) => want == text.as_str(),
+            GgufValue::F32(x) => want.as_f64() == Some(f64::from(*x)),
+            GgufValue::U32(x) => want.as_u64() == Some(u64::from(*x)),
+            other => panic!("{key} is {other:?}"),
+        };
+        assert!(same, "{key} is not {want}");
+    }
+    let file = open(&path).expect("a GGUF");
+    assert_eq!(file.infos().len(), listing["tensors"].as_object().expect("tensors").len());
+    for info in file.infos() {
+        let bytes = file.view(&info.name).expect("a tensor").bytes;
+        let hash = bytes
+            .iter()
+            .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3));
+        let own = serde_json::json!([info.storage.name(), info.shape, format!("{hash:016x}")]);
+        assert_eq!(listing["tensors"][&info.name], own, "{}", info.name);
+    }
+
+    // Nothing to write, or another thing.
+    for (more, status, says) in [
+        (&["--to", "f16"][..], 2, "--lora"),
+        (&["--lora", text(&adapter), "--to", "hf"][..], 2, "--adapter: a GGUF"),
+        (&["--lora", text(&adapter), "--to", "f16", "--modelfile"][..], 2, "--modelfile"),
+    ] {
+        let (found, told) = planish(&[&["convert", text(&model), "--adapter"], more].concat());
+        assert!(found == Some(status) && told.contains(says), "{more:?}: {found:?}: {told}");
+    }
 }

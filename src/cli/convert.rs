@@ -10,7 +10,8 @@ use super::show::Out;
 use super::signals;
 use super::work::{perform, tell, threads};
 
-/// Write a checkpoint as a GGUF of plain types, its vision tower as one beside it, or a GGUF as a Hugging Face folder.
+/// Write a checkpoint as a GGUF of plain types, its vision tower or an adapter as one beside it, or a GGUF as a Hugging
+/// Face folder.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -22,6 +23,10 @@ pub(crate) struct Args {
     /// default mmproj-NAME-TYPE.gguf.
     #[arg(long)]
     mmproj: bool,
+    /// Write the adapters of --lora alone, which llama.cpp adds to a model that it has loaded (its own --lora); by default
+    /// lora-NAME-TYPE.gguf.
+    #[arg(long, requires = "lora", conflicts_with = "mmproj")]
+    adapter: bool,
     #[command(flatten)]
     types: Types,
     #[command(flatten)]
@@ -45,16 +50,22 @@ pub(crate) fn run(args: &Args, out: &Out) -> anyhow::Result<Status> {
         To::F16 => "f16",
         To::F32 => "f32",
         To::Q80 => "q8_0",
-        To::Hf if args.mmproj => {
-            return Err(UsageError("--mmproj: a GGUF, with --to f16 or another type".to_owned()).into());
+        To::Hf if args.mmproj || args.adapter => {
+            let option = if args.mmproj { "--mmproj" } else { "--adapter" };
+            return Err(UsageError(format!("{option}: a GGUF, with --to f16 or another type")).into());
         }
         To::Hf => return to_hf(args, out),
     };
-    if args.mmproj {
+    if args.mmproj || args.adapter {
         if args.target.modelfile {
-            return Err(UsageError("--modelfile: not of a vision tower alone".to_owned()).into());
+            return Err(UsageError("--modelfile: of a model, not of what is beside it".to_owned()).into());
         }
-        let job = towers(&args.source, &args.types, recipe(mix)?, out)?;
+        let recipe = recipe(mix)?;
+        let job = if args.mmproj {
+            towers(&args.source, &args.types, recipe, out)?
+        } else {
+            beside(&args.types, "an adapter (--adapter)", || Ok(Job::adapter(args.source.open()?, recipe)?), out)?
+        };
         return execute(&job, None, &args.target, None, None, out);
     }
     let job = args.types.job(args.source.open()?, recipe(mix)?, None, false, out)?;
@@ -79,11 +90,16 @@ fn to_hf(args: &Args, out: &Out) -> anyhow::Result<Status> {
 
 /// What would be done to the towers; warnings are printed.
 pub(crate) fn towers(source: &Source, types: &Types, recipe: Recipe, out: &Out) -> anyhow::Result<Job> {
+    beside(types, "a vision tower (--mmproj)", || Ok(Job::mmproj(source.open()?, recipe)?), out)
+}
+
+/// The job of a file beside a model's, `what` it is of; warnings are printed.
+fn beside(types: &Types, what: &str, job: impl FnOnce() -> anyhow::Result<Job>, out: &Out) -> anyhow::Result<Job> {
     let split = types.split_max_size.map(|_| "--split-max-size");
     if let Some(option) = types.of_gguf().or(split) {
-        return Err(UsageError(format!("{option}: not of a vision tower (--mmproj)")).into());
+        return Err(UsageError(format!("{option}: not of {what}")).into());
     }
-    let job = Job::mmproj(source.open()?, recipe)?;
+    let job = job()?;
     for warning in &job.warnings {
         out.warning(warning);
     }

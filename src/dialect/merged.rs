@@ -10,7 +10,8 @@ use planish_formats::View;
 pub struct Delta {
     rank: usize,
     cols: usize,
-    /// `[rows, rank]`, the scale multiplied in.
+    scale: f32,
+    /// `[rows, rank]`.
     up: Vec<f32>,
     /// `[rank, cols]`.
     down: Vec<f32>,
@@ -18,12 +19,29 @@ pub struct Delta {
 
 impl Delta {
     /// `scale * up x down`; `None` if the two do not fit each other.
-    pub fn new(rank: usize, scale: f32, mut up: Vec<f32>, down: Vec<f32>) -> Option<Delta> {
+    pub fn new(rank: usize, scale: f32, up: Vec<f32>, down: Vec<f32>) -> Option<Delta> {
         let whole = rank > 0 && !down.is_empty() && up.len().is_multiple_of(rank) && down.len().is_multiple_of(rank);
-        for x in &mut up {
-            *x *= scale;
-        }
-        whole.then(|| Delta { rank, cols: down.len() / rank, up, down })
+        whole.then(|| Delta { rank, cols: down.len() / rank, scale, up, down })
+    }
+
+    /// Columns of the one and rows of the other.
+    pub(crate) fn rank(&self) -> usize {
+        self.rank
+    }
+
+    /// What the product is multiplied by.
+    pub(crate) fn scale(&self) -> f32 {
+        self.scale
+    }
+
+    /// `[rows, rank]`.
+    pub(crate) fn up(&self) -> &[f32] {
+        &self.up
+    }
+
+    /// `[rank, cols]`.
+    pub(crate) fn down(&self) -> &[f32] {
+        &self.down
     }
 
     /// `[rows, cols]`.
@@ -39,6 +57,7 @@ impl Delta {
             let (piece, rest) = out.split_at_mut((self.cols - col).min(out.len()));
             let ups = &self.up[row * self.rank..][..self.rank];
             for (up, down) in ups.iter().zip(self.down.chunks_exact(self.cols)) {
+                let up = up * self.scale;
                 for (out, down) in piece.iter_mut().zip(&down[col..]) {
                     *out += up * down;
                 }

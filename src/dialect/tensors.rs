@@ -1,7 +1,7 @@
 //! A checkpoint's tensors as a model's program names them, however the files have them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use planish_formats::{Info, Meta, Source, Storage};
 
@@ -161,6 +161,30 @@ impl Tensors {
         (self.deltas.len(), self.instead.len())
     }
 
+    /// The tensors that adapters add to.
+    pub(crate) fn added(&self) -> impl Iterator<Item = &str> {
+        self.deltas.keys().map(String::as_str)
+    }
+
+    /// The tensors that adapters have others for. An adapted embedding is saved with the adapter as it was.
+    pub(crate) fn replaced(&self) -> impl Iterator<Item = &str> {
+        let another = |name: &str, (adapter, tensor): &(usize, String)| {
+            let (own, given) = (self.source.view(name).ok(), self.adapters[*adapter].view(tensor).ok());
+            !own.zip(given).is_some_and(|(own, given)| lora::same_numbers(&own, &given))
+        };
+        self.instead.iter().filter(move |(name, place)| another(name, place)).map(|(name, _)| name.as_str())
+    }
+
+    /// What adapters add to a tensor, in their order.
+    pub(crate) fn deltas(&self, name: &str) -> &[Delta] {
+        self.deltas.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// The files of adapters, in their order.
+    pub(crate) fn adapters(&self) -> impl Iterator<Item = &Path> {
+        self.adapters.iter().flat_map(|adapter| adapter.files()).map(PathBuf::as_path)
+    }
+
     /// All logical tensors, in file order.
     pub fn infos(&self) -> &[Info<Stored>] {
         &self.infos
@@ -181,7 +205,7 @@ impl Tensors {
                 Ok(Tensor::Packed(Packing { info, unpacker: Unpacker::new(packed, self.source.as_ref())? }))
             }
             Some((_, None)) => {
-                let deltas = self.deltas.get(name).map_or(&[][..], Vec::as_slice);
+                let deltas = self.deltas(name);
                 let view = match self.instead.get(name) {
                     Some((adapter, tensor)) => self.adapters[*adapter].view(tensor)?,
                     None => self.source.view(name)?,

@@ -132,10 +132,20 @@ fn matrix(source: &dyn Source, name: &str) -> Result<([usize; 2], Vec<f32>)> {
         let (tensor, weight) = (name.to_owned(), "half of a product".to_owned());
         return Err(Error::Shape { tensor, found: info.shape.clone(), weight, expected: vec![0, 0] });
     };
-    let codec = block::codec(info.storage.name()).ok_or_else(|| elements(info.storage.name()))?;
-    let mut values = vec![0.0; info.elements()];
-    codec.decode(Isa::detected(), bytes, &mut values);
+    let values = decoded(&View { info, bytes }).ok_or_else(|| elements(info.storage.name()))?;
     Ok(([rows, cols], values))
+}
+
+fn decoded(view: &View<'_>) -> Option<Vec<f32>> {
+    let codec = block::codec(view.info.storage.name())?;
+    let mut values = vec![0.0; view.info.elements()];
+    codec.decode(Isa::detected(), view.bytes, &mut values);
+    Some(values)
+}
+
+/// Whether two tensors have the same elements, whatever their types.
+pub(crate) fn same_numbers(a: &View<'_>, b: &View<'_>) -> bool {
+    a.info.shape == b.info.shape && decoded(a).is_some_and(|a| decoded(b).is_some_and(|b| a == b))
 }
 
 /// Of `rows` rows.

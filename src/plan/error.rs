@@ -59,10 +59,21 @@ pub enum Error {
     #[error("the checkpoint has no vision tower that planish knows")]
     NoTower,
     /// A recipe that towers do not get.
-    #[error("{recipe}: towers get F32, F16, BF16 or Q8_0")]
+    #[error("{recipe}: towers and adapters get F32, F16, BF16 or Q8_0")]
     NotForTowers {
         /// The recipe's name.
         recipe: String,
+    },
+    /// Nothing was merged.
+    #[error("no adapter was given")]
+    NoAdapter,
+    /// What an adapter does to a tensor has no place in a GGUF adapter.
+    #[error("a GGUF adapter cannot hold what is done to {tensor}: {why}")]
+    NotInAdapter {
+        /// The checkpoint's tensor.
+        tensor: String,
+        /// Why not.
+        why: String,
     },
     /// The job needs a GGUF.
     #[error("the source is a Hugging Face folder already; a GGUF is needed")]
@@ -125,6 +136,8 @@ impl Error {
             Error::NotAFolder
             | Error::NoTower
             | Error::NotForTowers { .. }
+            | Error::NoAdapter
+            | Error::NotInAdapter { .. }
             | Error::NotAGguf
             | Error::NoEncoder { .. }
             | Error::NotPacked { .. }
@@ -152,6 +165,10 @@ impl Error {
             Error::NoEncoder { .. } => Some("`planish inspect --types` lists the types that can be written".to_owned()),
             Error::DoesNotFit { .. } => Some("name a type of smaller blocks for it with `--tensor-type`".to_owned()),
             Error::NotPacked { .. } => Some("choose other groups with `--group-size`, or another target".to_owned()),
+            Error::NoAdapter => Some("name its folder with `--lora DIR`".to_owned()),
+            Error::NotInAdapter { .. } => {
+                Some("merge the adapter into a release instead: `planish quantize --lora DIR`".to_owned())
+            }
             Error::NothingToPack { .. } => {
                 Some("`--to gptq-int4` and its like take those that are stored [in, out] as well".to_owned())
             }

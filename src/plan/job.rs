@@ -173,10 +173,11 @@ impl Job {
     /// [`default_output`], and where it is of towers a name that says so.
     pub fn default_output(&self) -> std::path::PathBuf {
         let path = default_output(&self.checkpoint, &self.recipe);
-        if self.kv.str("general.type") == Some("mmproj") {
-            return Path::new(&format!("mmproj-{}", path.display())).to_owned();
+        match self.kv.str("general.type") {
+            Some("mmproj") => Path::new(&format!("mmproj-{}", path.display())).to_owned(),
+            Some("adapter") => Path::new(&format!("lora-{}", path.display())).to_owned(),
+            _ => path,
         }
-        path
     }
 
     /// Number of weights.

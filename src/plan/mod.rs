@@ -1,5 +1,6 @@
 //! What would be done to each tensor. Reads no weight, but for the few F32 ones of a GGUF that becomes a folder again.
 
+mod adapter;
 mod error;
 mod fallback;
 mod importance;

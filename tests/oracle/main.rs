@@ -1,5 +1,6 @@
 //! planish against stock llama.cpp and the `tokenizers` crate, on real models.
 
+mod adapters;
 mod drift;
 mod embeddings;
 mod families;
