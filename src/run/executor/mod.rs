@@ -9,6 +9,7 @@ mod buffers;
 mod carry;
 mod error;
 mod experts;
+mod fit;
 mod head;
 mod heads;
 mod layer;
@@ -16,26 +17,29 @@ mod layer;
 mod on_device;
 mod ready;
 mod seen;
+mod settings;
 mod staged;
+mod tap;
 mod weights;
 
 pub use activations::Activations;
 pub use error::{Error, Result};
 pub use head::{Head, Tile};
 pub use seen::{Image, Places, see};
+pub use settings::Settings;
 pub use staged::Stages;
+pub use tap::{ExpertRows, Tap};
 pub(super) use weights::decoded;
 
 use std::ops::Range;
 use std::sync::Arc;
 
-use planish_kernels::Isa;
-use planish_kernels::cpu::{Precision, Turns};
+use planish_kernels::cpu::Turns;
 
-use super::Place;
 use crate::dialect::Tensors;
-use crate::model::{Carry, Frequencies, Index, Layer, Logits, Model, Objective, Op, Value, widths};
+use crate::model::{Carry, Frequencies, Layer, Logits, Model, Objective, Op};
 use buffers::Buffers;
+use fit::{check, embedded};
 use layer::{Flow, Group};
 use ready::Ready;
 use weights::Loaded;
@@ -44,84 +48,6 @@ use weights::Loaded;
 const ROWS: std::ops::RangeInclusive<usize> = 1024..=4096;
 /// Elements of the widest value of so many rows, which should stay in a third-level cache.
 const ELEMENTS: usize = 1 << 22;
-
-/// How a program is run.
-#[derive(Clone, Copy, Debug)]
-pub struct Settings {
-    /// Instruction set of the kernels.
-    pub isa: Isa,
-    /// How products are computed.
-    pub precision: Precision,
-    /// How attention multiplies. Rounding there moves the outputs as much as all other rounding together: good enough to
-    /// calibrate by, not to measure by.
-    pub attention: Precision,
-    /// What becomes of activations before they meet a quantized weight.
-    pub activations: Activations,
-    /// Bytes of hidden states to keep in memory; more go to a temporary file.
-    pub memory: usize,
-    /// Where ops run.
-    pub place: Place,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        let precision = Precision::F32;
-        Settings {
-            isa: Isa::detected(),
-            precision,
-            attention: precision,
-            activations: Activations::Exact,
-            memory: 1 << 30,
-            place: Place::Cpu,
-        }
-    }
-}
-
-impl Settings {
-    /// The precision, or f32 where this machine does not have it.
-    pub fn computed_in(&self) -> Precision {
-        if self.precision.native(self.isa) { self.precision } else { Precision::F32 }
-    }
-}
-
-/// Looks at the values that linear layers read.
-pub trait Tap {
-    /// `x` is what `value` of `layer` is for some whole sequences, `[rows, width]`. Sequences come in order.
-    fn value(&mut self, layer: &Layer, value: Value, x: &[f32]) -> Result<()>;
-
-    /// The rows of `value` of `layer` that one expert's or one head's matrices read, for the same sequences.
-    fn expert(&mut self, layer: &Layer, value: Value, rows: &ExpertRows<'_>) -> Result<()>;
-
-    /// Whether [`Tap::expert`] is shown what every expert would read of every token, whoever the token goes to. The
-    /// tokens themselves go their way as always.
-    fn every_expert(&self) -> bool {
-        false
-    }
-
-    /// Whether [`Tap::squares`] does in the place of [`Tap::value`].
-    fn wants_squares(&self) -> bool {
-        false
-    }
-
-    /// The sum of squares of each channel of `value` in each of some whole sequences, `[sequences, width]`, which have
-    /// `tokens` tokens each. Sequences come in order.
-    fn squares(&mut self, layer: &Layer, value: Value, sums: &[f64], tokens: usize) -> Result<()> {
-        let _ = (layer, value, sums, tokens);
-        Ok(())
-    }
-}
-
-/// What an expert, or a head, reads.
-pub struct ExpertRows<'a> {
-    /// Which of the stack.
-    pub expert: usize,
-    /// `[rows, width]`.
-    pub x: &'a [f32],
-    /// The token of each row, counted over the sequences that run together.
-    pub tokens: &'a [usize],
-    /// How many of the tokens go to this expert: all of the rows, unless every expert is shown every token.
-    pub routed: usize,
-}
 
 /// What a stack reads: whole sequences, one after another.
 #[derive(Clone, Copy, Debug)]
@@ -473,51 +399,9 @@ impl Part<'_> {
     }
 }
 
-/// The width of the hidden states that the first layer of a stack makes of its embeddings.
-fn embedded(layer: &Layer) -> Option<usize> {
-    layer.ops.iter().find(|op| matches!(op, Op::Embed { .. }))?;
-    let widths = widths(layer, |_| None).ok()?;
-    widths.get(layer::hidden_result(layer)?.index()).copied()
-}
-
 /// Sines that were made before.
 type Made = [(Arc<Frequencies>, Arc<Turns>)];
 
 fn find(made: &Made) -> impl Fn(&Arc<Frequencies>) -> Option<Arc<Turns>> {
     |table| made.iter().find(|(other, _)| Arc::ptr_eq(table, other)).map(|(_, turns)| turns.clone())
-}
-
-/// Whether the ids and positions are in the tables, and the op's shape is one that the kernels have.
-fn check(op: &Op, ids: &[u32], tokens: usize) -> Result<()> {
-    match op {
-        Op::Embed { table, by: Index::Token } => {
-            let rows = table.shape.first().copied().unwrap_or(0);
-            match ids.iter().position(|&id| id as usize >= rows) {
-                Some(at) => Err(Error::Token { id: ids[at], at, rows }),
-                None => Ok(()),
-            }
-        }
-        Op::Embed { table, by: Index::Position } => match table.shape.first() {
-            Some(&rows) if tokens <= rows => Ok(()),
-            rows => Err(Error::Positions { tokens, rows: rows.copied().unwrap_or(0) }),
-        },
-        Op::Embed { by: Index::First, .. }
-        | Op::Carried(_)
-        | Op::Linear { .. }
-        | Op::Heads { .. }
-        | Op::Norm { .. }
-        | Op::Rope { .. }
-        | Op::Slice { .. }
-        | Op::Attend { .. }
-        | Op::Join { .. }
-        | Op::Add(..)
-        | Op::Mul(..)
-        | Op::Act(..)
-        | Op::Affine { .. }
-        | Op::Clamp { .. }
-        | Op::Softcap { .. }
-        | Op::Route { .. }
-        | Op::Experts { .. }
-        | Op::Mix { .. } => Ok(()),
-    }
 }
