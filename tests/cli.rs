@@ -1,8 +1,12 @@
 //! The command from the outside: what a person or a pipeline sees, and the exit status.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+#[path = "support/command.rs"]
+mod command;
 
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use command::{fails, planish, text};
 use serde_json::Value;
 
 fn root() -> PathBuf {
@@ -11,10 +15,6 @@ fn root() -> PathBuf {
 
 fn tiny() -> PathBuf {
     root().join("fixtures/tiny-llama")
-}
-
-fn planish(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_planish")).args(args).output().expect("the command starts")
 }
 
 #[track_caller]
@@ -29,21 +29,6 @@ fn json(args: &[&str]) -> Value {
     let mut with_json = args.to_vec();
     with_json.push("--json");
     serde_json::from_str(&succeeds(&with_json)).expect("output is JSON")
-}
-
-/// Exit status and standard error of a command that must fail.
-#[track_caller]
-fn fails(args: &[&str]) -> (i32, String) {
-    let out = planish(args);
-    let message = String::from_utf8_lossy(&out.stderr).into_owned();
-    assert!(!out.status.success(), "{args:?} succeeded");
-    assert!(message.contains("error:"), "{args:?}: no error line: {message}");
-    assert!(!message.contains("panicked"), "{args:?}: {message}");
-    (out.status.code().expect("exited by itself"), message)
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("the path is UTF-8")
 }
 
 fn copy_of_tiny(dir: &Path) -> PathBuf {

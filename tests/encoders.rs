@@ -1,25 +1,17 @@
 //! Encoders from the outside: masked tokens, vectors, and layers that share their weights.
 
+#[path = "support/command.rs"]
+mod command;
 #[path = "support/lettered.rs"]
 mod lettered;
 #[path = "support/schema.rs"]
 mod schema;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 
+use command::{planish, text};
 use lettered::lettered;
 use serde_json::Value;
-
-fn planish(args: &[&str]) -> Output {
-    let out = Command::new(env!("CARGO_BIN_EXE_planish")).args(args).output().expect("the command starts");
-    assert!(!String::from_utf8_lossy(&out.stderr).contains("panicked"), "{args:?}");
-    out
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("the path is UTF-8")
-}
 
 /// A tiny model with a tokenizer, and a text in its letters.
 fn tiny(dir: &Path, name: &str) -> (PathBuf, PathBuf) {

@@ -1,28 +1,23 @@
 //! Every family from the outside: `quantize` and `verify` on its tiny models.
 
+#[path = "support/command.rs"]
+mod command;
 #[path = "support/lettered.rs"]
 mod lettered;
 
 use std::path::Path;
-use std::process::Command;
 
+use command::text;
 use lettered::{lettered, models};
 use serde_json::Value;
 
 /// The newest of what a command says, or why not: its exit status and message.
 fn planish(args: &[&str]) -> Result<Value, (i32, String)> {
-    let out =
-        Command::new(env!("CARGO_BIN_EXE_planish")).args(args).arg("--json").output().expect("the command starts");
-    let message = String::from_utf8_lossy(&out.stderr).into_owned();
-    assert!(!message.contains("panicked"), "{args:?}: {message}");
+    let out = command::planish(&[args, &["--json"]].concat());
     if out.status.success() {
         return Ok(serde_json::from_slice(&out.stdout).expect("output is JSON"));
     }
-    Err((out.status.code().expect("exited by itself"), message))
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("the path is UTF-8")
+    Err((out.status.code().expect("exited by itself"), command::message(&out)))
 }
 
 /// Mean KL divergence of `candidate` from `reference`, or of models without a head by how much their vectors turn; or why

@@ -1,11 +1,13 @@
 //! Adapters merged while reading, against PEFT's own merging.
 
+#[path = "support/command.rs"]
+mod command;
 #[path = "support/lettered.rs"]
 mod lettered;
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
+use command::{text, told};
 use planish::checkpoint::{About, Checkpoint};
 use planish::run::Subject;
 use planish::run::executor::{Executor, Settings};
@@ -38,17 +40,6 @@ fn logits(checkpoint: &Checkpoint, ids: &[u32]) -> Vec<f32> {
 fn distance(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
     a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, |far, off| if off > far || off.is_nan() { off } else { far })
-}
-
-fn planish(args: &[&str]) -> (Option<i32>, String) {
-    let out = Command::new(env!("CARGO_BIN_EXE_planish")).args(args).output().expect("the command starts");
-    let message = String::from_utf8_lossy(&out.stderr).into_owned();
-    assert!(!message.contains("panicked"), "{args:?}: {message}");
-    (out.status.code(), message + &String::from_utf8_lossy(&out.stdout))
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("the path is UTF-8")
 }
 
 #[test]
@@ -89,13 +80,13 @@ fn a_merged_release_is_the_release_of_the_merged_model() {
     let model = dir.path().join("model");
     lettered::lettered(&base(&adapter), &model);
     let (model, adapter) = (text(&model).to_owned(), text(&adapter).to_owned());
-    let (status, told) = planish(&["quantize", &model, "--lora", &adapter, "--to", "q8_0", "-o", text(&release)]);
-    assert_eq!(status, Some(0), "{told}");
-    assert!(told.contains("added to 6 tensors"), "{told}");
+    let (status, message) = told(&["quantize", &model, "--lora", &adapter, "--to", "q8_0", "-o", text(&release)]);
+    assert_eq!(status, Some(0), "{message}");
+    assert!(message.contains("added to 6 tensors"), "{message}");
     let corpus = fixtures().join("tiny-llama/heldout.txt");
     let gate = |more: &[&str]| {
         let fixed = ["verify", &model, text(&release), "--text", text(&corpus), "--ctx", "32", "--chunks", "4"];
-        planish(&[&fixed, more, &["--gate", "kld.mean<=0.05"]].concat()).0
+        told(&[&fixed, more, &["--gate", "kld.mean<=0.05"]].concat()).0
     };
     assert_eq!(gate(&["--lora", &adapter]), Some(0));
     assert_eq!(gate(&[]), Some(1), "without the adapter it is another model");
@@ -115,7 +106,7 @@ fn adapters_that_do_not_fit_are_refused() {
     };
     let llama = fixtures().join("golden-logits/llama-gqa");
     let refused = |model: &Path, adapter: &Path| {
-        let out = planish(&["plan", text(model), "--lora", text(adapter), "--to", "q8_0"]);
+        let out = told(&["plan", text(model), "--lora", text(adapter), "--to", "q8_0"]);
         (out.0.expect("an exit status"), out.1)
     };
     for (name, from, to, status, says) in [
@@ -129,17 +120,17 @@ fn adapters_that_do_not_fit_are_refused() {
             assert!(config.contains(from), "{from}");
             config.replace(from, to)
         });
-        let (found, told) = refused(&llama, &adapter);
-        assert!(found == status && told.contains(says) && told.contains("hint:"), "{name}: {found}: {told}");
+        let (found, message) = refused(&llama, &adapter);
+        assert!(found == status && message.contains(says) && message.contains("hint:"), "{name}: {found}: {message}");
     }
     // The base is another model, or no checkpoint.
     let adapter = fixtures().join("lora/usual");
-    let (status, told) = refused(&fixtures().join("golden-logits/gpt2"), &adapter);
-    assert!(status == 3 && told.contains("which the checkpoint does not have"), "{status}: {told}");
-    let (status, told) = refused(&fixtures().join("tiny-llama"), &adapter);
-    assert!(status == 3 && told.contains("makes [64, 96], "), "{status}: {told}");
-    let (status, told) = refused(&llama, &fixtures().join("lora"));
-    assert!(status == 3 && told.contains("adapter_config.json"), "{status}: {told}");
+    let (status, message) = refused(&fixtures().join("golden-logits/gpt2"), &adapter);
+    assert!(status == 3 && message.contains("which the checkpoint does not have"), "{status}: {message}");
+    let (status, message) = refused(&fixtures().join("tiny-llama"), &adapter);
+    assert!(status == 3 && message.contains("makes [64, 96], "), "{status}: {message}");
+    let (status, message) = refused(&llama, &fixtures().join("lora"));
+    assert!(status == 3 && message.contains("adapter_config.json"), "{status}: {message}");
 }
 
 /// What llama.cpp's converter makes of an adapter with one scale: the same tensors, shapes, keys and bytes.
@@ -149,8 +140,8 @@ fn an_adapter_s_gguf_is_the_converter_s() {
     let (adapter, path) = (fixtures().join("lora/usual"), dir.path().join("adapter.gguf"));
     let model = base(&adapter);
     let convert = ["convert", text(&model), "--lora", text(&adapter), "--adapter", "--to", "f32", "-o", text(&path)];
-    let (status, told) = planish(&convert);
-    assert_eq!(status, Some(0), "{told}");
+    let (status, message) = told(&convert);
+    assert_eq!(status, Some(0), "{message}");
     let listing = std::fs::read(adapter.join("adapter.json")).expect("a listing");
     let listing: serde_json::Value = serde_json::from_slice(&listing).expect("JSON");
     let About::Gguf(kv) = Checkpoint::open(&path).expect("a GGUF").about else { panic!("no GGUF") };
@@ -183,7 +174,7 @@ fn an_adapter_s_gguf_is_the_converter_s() {
         (&["--lora", text(&adapter), "--to", "hf"][..], 2, "--adapter: a GGUF"),
         (&["--lora", text(&adapter), "--to", "f16", "--modelfile"][..], 2, "--modelfile"),
     ] {
-        let (found, told) = planish(&[&["convert", text(&model), "--adapter"], more].concat());
-        assert!(found == Some(status) && told.contains(says), "{more:?}: {found:?}: {told}");
+        let (found, message) = told(&[&["convert", text(&model), "--adapter"], more].concat());
+        assert!(found == Some(status) && message.contains(says), "{more:?}: {found:?}: {message}");
     }
 }

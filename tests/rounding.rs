@@ -1,36 +1,15 @@
 //! `quantize --method` from the outside: what it makes drifts less, whatever happens on the way.
 
+#[path = "support/command.rs"]
+mod command;
+
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use command::{fails, json, text};
 use planish_kernels::Isa;
 use planish_kernels::cpu::Precision;
-use serde_json::Value;
-
-fn planish(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_planish")).args(args).output().expect("the command starts")
-}
-
-#[track_caller]
-fn json(args: &[&str]) -> Value {
-    let out = planish(&[args, &["--json"]].concat());
-    assert!(out.status.success(), "{args:?}: {}", String::from_utf8_lossy(&out.stderr));
-    serde_json::from_slice(&out.stdout).expect("output is JSON")
-}
-
-/// Exit status and standard error of a command that must fail.
-#[track_caller]
-fn fails(args: &[&str]) -> (i32, String) {
-    let out = planish(args);
-    let message = String::from_utf8_lossy(&out.stderr).into_owned();
-    assert!(!out.status.success() && !message.contains("panicked"), "{args:?}: {message}");
-    (out.status.code().expect("exited by itself"), message)
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("the path is UTF-8")
-}
 
 fn tiny() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/tiny-llama")

@@ -1,12 +1,14 @@
 //! A GGUF back to the folder that it was made of, through the command: the weights, the configuration, the tokenizer.
 
+#[path = "support/command.rs"]
+mod command;
 #[path = "support/installed.rs"]
 mod installed;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 
+use command::{json as succeeds, planish, text};
 use installed::{installed, root, shared};
 use planish::checkpoint::{About, Checkpoint};
 use planish::text::Encoder;
@@ -15,17 +17,6 @@ use planish_formats::gguf::{self, Kv};
 use planish_kernels::{Isa, block};
 use serde_json::{Value, json};
 
-fn planish(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_planish")).args(args).output().expect("the command starts")
-}
-
-#[track_caller]
-fn succeeds(args: &[&str]) -> Value {
-    let out = planish(&[args, &["--json"]].concat());
-    assert!(out.status.success(), "{args:?}: {}", String::from_utf8_lossy(&out.stderr));
-    serde_json::from_slice(&out.stdout).expect("output is JSON")
-}
-
 /// Standard error of a command that must fail with `status`.
 #[track_caller]
 fn fails(status: i32, args: &[&str]) -> String {
@@ -33,10 +24,6 @@ fn fails(status: i32, args: &[&str]) -> String {
     let message = String::from_utf8_lossy(&out.stderr).into_owned();
     assert_eq!(out.status.code(), Some(status), "{args:?}: {message}");
     message
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("the path is UTF-8")
 }
 
 fn tiny() -> PathBuf {

@@ -1,25 +1,16 @@
 //! GGUF adapters in stock llama.cpp, against PEFT's own merging.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use planish_formats::{Dtype, Storage, gguf, open, safetensors};
 
+use crate::command::{text, told};
 use crate::installed::root;
 use crate::lettered::lettered;
 use crate::llama::{Model, oracle};
 
 /// How far logits may be from PEFT's.
 const TOLERANCE: f32 = 1e-2;
-
-fn planish(args: &[&str]) -> (Option<i32>, String) {
-    let out = Command::new(env!("CARGO_BIN_EXE_planish")).args(args).output().expect("the command starts");
-    (out.status.code(), String::from_utf8_lossy(&out.stderr).into_owned())
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("the path is UTF-8")
-}
 
 /// A checkpoint with a tokenizer, and its GGUF in F32.
 struct Base {
@@ -32,8 +23,8 @@ impl Base {
         let name = std::fs::read_to_string(adapter.join("base.txt")).expect("base.txt");
         let (folder, gguf) = (dir.join("base"), dir.join("base.gguf"));
         lettered(&root().join("fixtures").join(name.trim()), &folder);
-        let (status, told) = planish(&["convert", text(&folder), "--to", "f32", "-o", text(&gguf), "--force"]);
-        assert_eq!(status, Some(0), "{told}");
+        let (status, message) = told(&["convert", text(&folder), "--to", "f32", "-o", text(&gguf), "--force"]);
+        assert_eq!(status, Some(0), "{message}");
         Base { folder, gguf }
     }
 
@@ -41,7 +32,7 @@ impl Base {
     fn adapter(&self, adapters: &[&str], ty: &str, to: &Path) -> (Option<i32>, String) {
         let lora: Vec<&str> = adapters.iter().flat_map(|adapter| ["--lora", adapter]).collect();
         let convert = ["convert", text(&self.folder), "--adapter", "--to", ty, "-o", text(to), "--force"];
-        planish(&[&convert, &lora[..]].concat())
+        told(&[&convert, &lora[..]].concat())
     }
 }
 
@@ -68,8 +59,8 @@ fn adapters_add_what_peft_merges() {
         let model = Model::load(oracle, &base.gguf).expect("the base");
         let plain = distance(&model.exact_logits(&ids), &want);
         for (ty, bound) in [("f32", TOLERANCE), ("bf16", 0.25), ("q8_0", 0.5)] {
-            let (status, told) = base.adapter(&[text(&adapter)], ty, &path);
-            assert_eq!(status, Some(0), "{told}");
+            let (status, message) = base.adapter(&[text(&adapter)], ty, &path);
+            assert_eq!(status, Some(0), "{message}");
             let off = distance(&model.adapted_logits(&[(&path, 1.0)], &ids).expect("an adapter"), &want);
             println!("{name} {ty}: {off:.2e}, without {plain:.2e}");
             assert!(off <= bound && plain > 4.0 * bound.max(0.1), "{name} {ty}: {off}, without {plain}");
@@ -95,8 +86,11 @@ fn every_module_may_have_a_scale_of_its_own() {
     let base = Base::of(&from, dir.path());
     let (path, merged) = (dir.path().join("adapter.gguf"), dir.path().join("merged.gguf"));
     // It also has a head in the place of the model's.
-    let (status, told) = base.adapter(&[text(&from)], "f32", &path);
-    assert!(status == Some(4) && told.contains("lm_head.weight") && told.contains("hint:"), "{status:?}: {told}");
+    let (status, message) = base.adapter(&[text(&from)], "f32", &path);
+    assert!(
+        status == Some(4) && message.contains("lm_head.weight") && message.contains("hint:"),
+        "{status:?}: {message}"
+    );
     assert!(!path.exists());
 
     let adapter = dir.path().join("adapter");
@@ -111,12 +105,12 @@ fn every_module_may_have_a_scale_of_its_own() {
     }
     sink.finish().expect("a file");
 
-    let (status, told) = base.adapter(&[text(&adapter)], "f32", &path);
-    assert_eq!(status, Some(0), "{told}");
+    let (status, message) = base.adapter(&[text(&adapter)], "f32", &path);
+    assert_eq!(status, Some(0), "{message}");
     let file = gguf::open(&path).expect("a GGUF");
     assert!(file.infos().iter().all(|info| info.storage == Storage::Plain(Dtype::F32)));
     let arguments = ["convert", text(&base.folder), "--lora", text(&adapter), "--to", "f32", "-o", text(&merged)];
-    assert_eq!(planish(&arguments).0, Some(0));
+    assert_eq!(told(&arguments).0, Some(0));
     let (ids, _) = golden(&from);
     let want = Model::load(oracle, &merged).expect("the merged model").exact_logits(&ids).concat();
     let model = Model::load(oracle, &base.gguf).expect("the base");

@@ -1,6 +1,8 @@
 //! planish against stock llama.cpp and the `tokenizers` crate, on real models.
 
 mod adapters;
+#[path = "../support/command.rs"]
+mod command;
 mod drift;
 mod embeddings;
 mod families;

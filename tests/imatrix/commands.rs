@@ -1,38 +1,10 @@
 //! The commands from the outside.
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
 
-use serde_json::Value;
-
+use crate::command::{fails, json, text};
 use crate::measured::tiny;
-
-fn planish(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_planish")).args(args).output().expect("the command starts")
-}
-
-#[track_caller]
-fn json(args: &[&str]) -> Value {
-    let out = planish(&[args, &["--json"]].concat());
-    assert!(out.status.success(), "{args:?}: {}", String::from_utf8_lossy(&out.stderr));
-    serde_json::from_slice(&out.stdout).expect("output is JSON")
-}
-
-/// Exit status and standard error of a command that must fail.
-#[track_caller]
-fn fails(args: &[&str]) -> (i32, String) {
-    let out = planish(args);
-    let message = String::from_utf8_lossy(&out.stderr).into_owned();
-    assert!(
-        !out.status.success() && message.contains("error:") && !message.contains("panicked"),
-        "{args:?}: {message}"
-    );
-    (out.status.code().expect("exited by itself"), message)
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("the path is UTF-8")
-}
 
 #[test]
 fn from_text_to_a_weighed_release() {
